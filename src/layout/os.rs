@@ -1,0 +1,114 @@
+//! What operating system a base holds, as far as provisioning must know.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A generation of Raspberry Pi OS, by the Debian release it is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Generation {
+    /// Debian 10: images of 2020-02 to 2021-05, and "legacy" ones to 2023-05.
+    Buster,
+    /// Debian 11: images of 2021-10 to 2024-07.
+    Bullseye,
+    /// Debian 12: images from 2023-10 on.
+    Bookworm,
+    /// Debian 13: images from 2025-10 on.
+    Trixie,
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Buster => "Buster",
+            Self::Bullseye => "Bullseye",
+            Self::Bookworm => "Bookworm",
+            Self::Trixie => "Trixie",
+        })
+    }
+}
+
+/// How a base takes its settings on first boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// NoCloud seed files on the boot partition (Trixie).
+    CloudInit,
+    /// `firstrun.sh`, started by `systemd.run=` on the kernel command line.
+    Firstrun,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CloudInit => "cloud-init",
+            Self::Firstrun => "firstrun",
+        })
+    }
+}
+
+/// Neither `cloud-init` nor `firstrun`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a mechanism is `cloud-init` or `firstrun`, not `{0}`")]
+pub struct UnknownMechanism(String);
+
+impl FromStr for Mechanism {
+    type Err = UnknownMechanism;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMechanism> {
+        match text {
+            "cloud-init" => Ok(Self::CloudInit),
+            "firstrun" => Ok(Self::Firstrun),
+            other => Err(UnknownMechanism(other.to_owned())),
+        }
+    }
+}
+
+/// Whose userland the image carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 32-bit: the image carries `kernel.img` (`ARMv6`).
+    Armhf,
+    /// 64-bit only.
+    Arm64,
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Armhf => "armhf",
+            Self::Arm64 => "arm64",
+        })
+    }
+}
+
+/// The OS facts that provisioning and the plan build on, read from the boot
+/// partition alone.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Os {
+    /// Raspberry Pi OS generation; `None` for third-party systems, whose
+    /// mechanism the user named.
+    pub generation: Option<Generation>,
+    /// How settings are applied on first boot.
+    pub mechanism: Mechanism,
+    /// Where the running system mounts the boot partition: `/boot` or
+    /// `/boot/firmware`.
+    pub boot_mount: &'static str,
+    /// Release date of the image, `YYYY-MM-DD`, from `issue.txt`.
+    pub release: Option<String>,
+    /// pi-gen stage: 2 is Lite, 4 and 5 are desktop images.
+    pub stage: Option<u8>,
+    /// Userland architecture.
+    pub arch: Arch,
+    /// Whether `userconf.txt` is understood (Bullseye from 2022-04-04 on).
+    pub userconf: bool,
+    /// The tokens of a first boot are gone: the image has booted, or was edited.
+    pub booted: bool,
+    /// `cmdline.txt` as it stands in the base.
+    #[serde(skip)]
+    pub cmdline: String,
+    /// `config.txt` as it stands in the base.
+    #[serde(skip)]
+    pub config: String,
+}

@@ -1,0 +1,42 @@
+//! cardmint turns one stock Raspberry Pi OS Lite image and one `cluster.toml`
+//! into the cards of a whole cluster.
+//!
+//! # The one idea: a card is `base + overlay`
+//!
+//! The stock image, the **base**, is never modified. For each node we compute
+//! an **overlay**: the few hundred KB of sectors that differ, made by editing
+//! the boot partition through a copy-on-write view of the base. Everything else
+//! is a way of reading `base + overlay` in order.
+//!
+//! ```text
+//!             pure: no file, clock, terminal, randomness              |  effects
+//!  cluster.toml -> cluster (parse, check all) -+                      |
+//!  OS facts (layout) --------------------------+-> plan -> Plan ------+-> shown, then executed
+//!  templates/ -> provision -> boot files ------+                      |
+//!                                                                     v
+//!  base (read_at) + boot files -> overlay -> extents x N  -> output: .img
+//!                                                         -> verify -> report -> cluster.lock, hand-over
+//! ```
+//!
+//! # Where to read on
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`cluster`] | the manifest, its checks, nodes, identity, the record |
+//! | [`base`] | where bytes come from: raw files, xz, spooled formats |
+//! | [`layout`] | what the bytes mean: partitions, OS generation, boards |
+//! | [`provision`] | node + OS → boot files; pure |
+//! | [`overlay`] | the copy-on-write view and the extents it leaves |
+//! | [`plan`] | what will be done, with no choice left open; pure |
+//! | [`output`] | image files, published complete or not at all; their verification |
+//! | [`handover`] | `known_hosts` and `ssh_config` |
+//! | [`report`] | events and outcomes |
+//! | [`ui`] | progress bars, prompts, tables |
+//! | [`commands`] | one file per subcommand; the only room that prints |
+
+pub mod base;
+pub mod cluster;
+pub mod interrupt;
+pub mod layout;
+pub mod provision;
+pub mod report;

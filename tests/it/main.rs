@@ -1,0 +1,2 @@
+//! Promises of cardmint, checked from outside: the binary runs, and
+//! independent tools judge what it made.
