@@ -1,0 +1,37 @@
+//! The boot file of Buster, Bullseye and Bookworm: one script.
+
+use minijinja::context;
+use minijinja::value::Value;
+
+use super::root_files::{RootFiles, base64};
+use super::{BootFile, ProvisionError, Settings, Templates};
+
+/// `firstrun.sh`, which carries every other file within.
+///
+/// It chooses between NetworkManager, dhcpcd and wpa_supplicant on the node:
+/// the boot partition does not tell which of them is in use.
+pub(super) fn files(
+    settings: &Settings<'_>,
+    base: &Value,
+    templates: &Templates,
+) -> Result<Vec<BootFile>, ProvisionError> {
+    let RootFiles {
+        files,
+        wifi_nm,
+        wifi_wpa,
+        ethernet_nm,
+    } = RootFiles::render(settings, base, templates)?;
+    let sudoers = base64(templates.render("sudoers", base)?.as_bytes());
+    let dhcpcd = match settings.node.address {
+        Some(_) => Some(base64(templates.render("dhcpcd.conf", base)?.as_bytes())),
+        None => None,
+    };
+    let context = context! {
+        files, wifi_nm, wifi_wpa, ethernet_nm, sudoers, dhcpcd, ..base.clone()
+    };
+    Ok(vec![BootFile::secret(
+        "firstrun.sh",
+        templates.render("firstrun.sh", &context)?,
+        "all settings, run once by systemd",
+    )])
+}

@@ -1,0 +1,228 @@
+#!/bin/sh
+# cardmint: finishes the first boot of {{ hostname|line }}, node {{ number }} of {{ cluster|line }}.
+#
+# cardmint-finish.service runs this at each boot until all is done, five times
+# at most. A step that went well is not repeated. The outcome stands in
+# cardmint-report.txt on the boot partition.
+set +e
+umask 022
+
+root=${CARDMINT_ROOT:-}
+boot=$root{{ boot_mount|sh }}
+state=$root/var/lib/cardmint
+lib=$root/usr/local/lib/cardmint
+instance={{ instance|sh }}
+node={{ hostname|sh }}
+user={{ user.name|sh }}
+log=$root/var/log/cardmint.log
+
+{% include "steps.sh" %}
+
+# once NAME COMMAND...: a step that is not repeated once it went well.
+once() {
+    [ ! -e "$state/ok-$1" ] || return 0
+    step "$@"
+    if [ "$outcome" != failed ]; then
+        : >"$state/ok-$1"
+        sync
+    fi
+}
+
+{% if mechanism == "cloud-init" %}
+check_hostname() {
+    found=$(cat "$root/etc/hostname")
+    detail=${found:-none}
+    [ "$found" = "$node" ]
+}
+
+check_user() {
+    detail=$user
+    grep -q "^$user:" "$root/etc/passwd"
+}
+
+{% endif %}
+# Host key and sshd settings, should the image's own first boot have removed them.
+keep_sshd() {
+    restored=
+    for name in cardmint_host_ed25519_key cardmint_host_ed25519_key.pub; do
+        if ! cmp -s "$lib/ssh/$name" "$root/etc/ssh/$name"; then
+            cp -p "$lib/ssh/$name" "$root/etc/ssh/$name" || return 1
+            restored="$restored $name"
+        fi
+    done
+    if grep -qs '^[[:space:]]*Include[[:space:]].*/sshd_config\.d/' "$root/etc/ssh/sshd_config" &&
+        ! cmp -s "$lib/ssh/10-cardmint.conf" "$root/etc/ssh/sshd_config.d/10-cardmint.conf"; then
+        mkdir -p "$root/etc/ssh/sshd_config.d" &&
+            cp -p "$lib/ssh/10-cardmint.conf" "$root/etc/ssh/sshd_config.d/10-cardmint.conf" || return 1
+        restored="$restored 10-cardmint.conf"
+    fi
+    if [ -n "$restored" ]; then
+        detail="restored$restored"
+        systemctl try-restart ssh
+    fi
+}
+
+{% if not user.nopasswd %}
+# What images and cloud-init may have left, against `sudo = "password"`.
+ask_sudo() {
+    rm -f "$root"/etc/sudoers.d/*-nopasswd "$root/etc/sudoers.d/90-cloud-init-users"
+}
+
+{% endif %}
+{% if owned %}
+# Files that belong to a user, or lie in a home: only now is the user there.
+place_files() {
+{% for file in owned %}
+    mkdir -p "$root"{{ file.folder|sh }} &&
+        cp "$lib/files/{{ loop.index }}" "$root"{{ file.path|sh }} &&
+        chmod {{ file.mode|sh }} "$root"{{ file.path|sh }} &&
+        chown {{ file.owner|sh }} "$root"{{ file.path|sh }} ||
+        detail="$detail "{{ file.path|sh }}
+{% for folder in file.own_folders %}
+    chown {{ file.owner|sh }} "$root"{{ folder|sh }}
+{% endfor %}
+{% endfor %}
+    [ -z "$detail" ]
+}
+
+{% endif %}
+{% if expand %}
+expand() {
+    detail=$("$root/usr/local/sbin/cardmint-expand")
+}
+
+{% endif %}
+{% if packages %}
+wait_for_network() {
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+        if ip route show default 2>/dev/null | grep -q . ||
+            ip -6 route show default 2>/dev/null | grep -q .; then
+            return 0
+        fi
+        sleep 10
+    done
+    detail='no default route after five minutes'
+    return 1
+}
+
+# apt_get WORDS...: asks nothing, and keeps configuration files that are there.
+apt_get() {
+    # The clock may still be as old as the image, which would make every
+    # package list one from the future.
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get --quiet --yes \
+        -o Acquire::Check-Date=false -o DPkg::Lock::Timeout=300 \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        "$@" >>"$log" 2>&1
+}
+
+install_packages() {
+    wait_for_network || return 1
+    for pause in 10 20 40 80 0; do
+        # Completes what a power cut interrupted.
+        DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a >>"$log" 2>&1
+        if apt_get update && apt_get install {% for package in packages %}{{ package|sh }} {% endfor %}; then
+            return 0
+        fi
+        sleep "$pause"
+    done
+    detail='apt-get failed five times, see /var/log/cardmint.log'
+    return 1
+}
+
+{% endif %}
+{% if run %}
+# The output goes to the log and not into the report, which anyone can read.
+run_command() {
+    sh -c "$1" >>"$log" 2>&1
+    status=$?
+    [ "$status" -eq 0 ] || detail="exit status $status, see /var/log/cardmint.log"
+    return "$status"
+}
+
+{% endif %}
+# Leaves no secret on the boot partition, which has no permissions, and nothing
+# that would set this node up a second time.
+clean_boot() {
+    mount -o remount,rw "$boot" 2>/dev/null
+{% if mechanism == "cloud-init" %}
+    if [ -e "$boot/user-data" ] && ! cmp -s "$lib/user-data" "$boot/user-data"; then
+        # cloud-init ignores the seed if one file is missing, so that the
+        # substitute is complete before the old one goes. meta-data stays: the
+        # same instance-id means that nothing is done again.
+        cp "$lib/user-data" "$boot/user-data.new" && sync || return 1
+        head -c "$(wc -c <"$boot/user-data")" /dev/zero 1<>"$boot/user-data"
+        sync
+        mv "$boot/user-data.new" "$boot/user-data" || return 1
+    fi
+    # From now on a hostname set by hand stays.
+    printf '%s\n' '# Written by cardmint.' 'preserve_hostname: true' 'manage_etc_hosts: false' \
+        >"$root/etc/cloud/cloud.cfg.d/99-cardmint.cfg" || return 1
+{% endif %}
+    wipe "$boot/firstrun.sh"
+    # Another account than ours: the file is still somebody's only way in.
+    if grep -q "^$user:" "$root/etc/passwd"; then
+        wipe "$boot/userconf.txt"
+        wipe "$boot/failed_userconf.txt"
+        rm -rf "$root/etc/systemd/system/userconfig.service.d/cardmint.conf"
+        rmdir "$root/etc/systemd/system/userconfig.service.d" 2>/dev/null
+        systemctl disable userconfig.service 2>/dev/null
+    fi
+    ! [ -e "$boot/firstrun.sh" ]
+}
+
+# write_report ok|failed
+write_report() {
+    {
+        echo 'cardmint report 1'
+        printf 'node %s\ninstance %s\n' "$node" "$instance"
+        cat "$state/steps"
+        echo "result $1"
+    } >"$state/report"
+    cmp -s "$state/report" "$boot/cardmint-report.txt" && return
+    cp "$state/report" "$boot/cardmint-report.txt.new" && sync &&
+        mv "$boot/cardmint-report.txt.new" "$boot/cardmint-report.txt"
+    sync
+}
+
+main() {
+    open_state
+    [ ! -e "$state/done" ] || exit 0
+    count finish
+    failures=0
+    (umask 077 && : >>"$log")
+{% if mechanism == "cloud-init" %}
+    once hostname check_hostname
+    once user check_user
+{% endif %}
+    once ssh keep_sshd
+{% if not user.nopasswd %}
+    once ask-sudo ask_sudo
+{% endif %}
+{% if owned %}
+    once owned-files place_files
+{% endif %}
+{% if expand %}
+    once expand expand
+{% endif %}
+    # Before anything that may take long: the secrets are no longer needed.
+    once clean clean_boot
+{% if packages %}
+    once packages install_packages
+{% endif %}
+{% for command in run %}
+    once run-{{ loop.index }} run_command {{ command|sh }}
+{% endfor %}
+    result=ok
+    ! grep -q '^step [^ ]* failed ' "$state/steps" || result=failed
+    write_report "$result"
+    if [ "$failures" -gt 0 ] && [ "$tries" -lt 5 ]; then
+        exit 1
+    fi
+    : >"$state/done"
+    rm -f "$root/etc/systemd/system/multi-user.target.wants/cardmint-finish.service"
+    sync
+    [ "$result" = ok ] || exit 1
+    exit 0
+}
+
+main; exit 0

@@ -1,0 +1,47 @@
+# What both ways of a first boot do to a system that is not up yet: only files,
+# and `systemctl enable`, which is links. Needs $root.
+
+# Without a line for its own name, sudo asks a name server at each call.
+set_hosts() {
+    hosts=$root/etc/hosts
+    {
+        [ ! -e "$hosts" ] || grep -v '^127\.0\.1\.1[[:space:]]' "$hosts"
+        printf '127.0.1.1\t%s\n' {% if domain %}{{ (fqdn ~ " " ~ hostname)|sh }}{% else %}{{ hostname|sh }}{% endif %}
+
+    } >"$hosts.cardmint" && cat "$hosts.cardmint" >"$hosts"
+    written=$?
+    rm -f "$hosts.cardmint"
+    return "$written"
+}
+
+# Images ship with the radio off twice: blocked by rfkill, and switched off in
+# the state that NetworkManager restores.
+unblock_wifi() {
+    rfkill unblock wifi 2>/dev/null
+    for switch in "$root"/var/lib/systemd/rfkill/*:wlan; do
+        [ ! -e "$switch" ] || echo 0 >"$switch"
+    done
+    radio=$root/var/lib/NetworkManager/NetworkManager.state
+    [ ! -e "$radio" ] || sed -i 's/^WirelessEnabled=false/WirelessEnabled=true/' "$radio"
+}
+
+# The wizard that asks for a first user waits for a keyboard for ever and holds
+# multi-user.target back. Without a prepared answer it shall not start, and no
+# answer shall keep it running for more than two minutes.
+quiet_wizard() {
+    dropin=$root/etc/systemd/system/userconfig.service.d
+    mkdir -p "$dropin" || return 1
+    cat >"$dropin/cardmint.conf" <<'END'
+[Unit]
+ConditionPathExistsGlob={{ boot_mount|line }}/userconf*
+[Service]
+TimeoutStartSec=120
+END
+    systemctl enable getty@tty1.service
+}
+
+# A link instead of `systemctl enable`: the unit's file may come later.
+link_finish() {
+    wants=$root/etc/systemd/system/multi-user.target.wants
+    mkdir -p "$wants" && ln -sf ../cardmint-finish.service "$wants/cardmint-finish.service"
+}
