@@ -1,7 +1,7 @@
 //! Boot files of Trixie: cloud-init's NoCloud seed.
 
 use minijinja::context;
-use minijinja::value::Value;
+use minijinja::value::{Serde, Value};
 
 use super::root_files::{RootFile, RootFiles};
 use super::{BootFile, ProvisionError, Settings, Templates};
@@ -27,7 +27,7 @@ pub(super) fn files(
         ));
     }
     let bootcmd = templates.render("bootcmd.sh", base)?;
-    let context = context! { files, bootcmd, ..base.clone() };
+    let context = context! { files => Serde(files), bootcmd, ..base.clone() };
     Ok(vec![
         BootFile::secret(
             "user-data",

@@ -1,7 +1,7 @@
 //! The boot file of Buster, Bullseye and Bookworm: one script.
 
 use minijinja::context;
-use minijinja::value::Value;
+use minijinja::value::{Serde, Value};
 
 use super::root_files::{RootFiles, base64};
 use super::{BootFile, ProvisionError, Settings, Templates};
@@ -27,7 +27,13 @@ pub(super) fn files(
         None => None,
     };
     let context = context! {
-        files, wifi_nm, wifi_wpa, ethernet_nm, sudoers, dhcpcd, ..base.clone()
+        files => Serde(files),
+        wifi_nm => Serde(wifi_nm),
+        wifi_wpa => Serde(wifi_wpa),
+        ethernet_nm => Serde(ethernet_nm),
+        sudoers,
+        dhcpcd,
+        ..base.clone()
     };
     Ok(vec![BootFile::secret(
         "firstrun.sh",

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use minijinja::context;
-use minijinja::value::Value;
+use minijinja::value::{Serde, Value};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -148,7 +148,7 @@ fn scripts(
 ) -> Result<Vec<RootFile>, ProvisionError> {
     let user = &settings.node.user.name;
     let owned: Vec<_> = owned.iter().map(|file| owned_file(file, user)).collect();
-    let context = context! { owned, ..base.clone() };
+    let context = context! { owned => Serde(owned), ..base.clone() };
     let finish = templates.render("finish.sh", &context)?;
     let expand = templates.render("expand.sh", base)?;
     let unit = templates.render("finish.service", base)?;

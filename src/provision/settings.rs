@@ -1,7 +1,6 @@
 //! The values that every template knows.
 
-use minijinja::context;
-use minijinja::value::Value;
+use minijinja::value::{Serde, Value};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -22,6 +21,39 @@ pub(super) struct Settings<'a> {
 }
 
 #[derive(Serialize)]
+struct Values<'a> {
+    cluster: &'a str,
+    number: u32,
+    hostname: &'a str,
+    domain: Option<&'a str>,
+    fqdn: String,
+    instance: &'a str,
+    user: UserValues<'a>,
+    password_authentication: bool,
+    timezone: Option<&'a str>,
+    keymap: Option<&'a str>,
+    locale: Option<&'a str>,
+    wifi: Option<WifiValues<'a>>,
+    wifi_uuid: &'a str,
+    address: Option<AddressValues<'a>>,
+    /// The fixed address is one of Ethernet.
+    wired: bool,
+    /// The fixed address is one of Wi-Fi.
+    wireless: bool,
+    ethernet_uuid: String,
+    expand: bool,
+    packages: Vec<&'a str>,
+    run: &'a [String],
+    scrape: Option<&'a [String]>,
+    boot_mount: &'a str,
+    /// Path of `firstrun.sh` on the node.
+    run_path: String,
+    mechanism: Mechanism,
+    /// The system has a second mechanism, which would undo ours.
+    stop_cloud_init: bool,
+}
+
+#[derive(Serialize)]
 struct UserValues<'a> {
     name: &'a str,
     hash: Option<&'a str>,
@@ -32,18 +64,14 @@ struct UserValues<'a> {
 impl Settings<'_> {
     /// The fixed address of a wired interface, where there is one.
     pub(super) fn wired(&self) -> Option<&StaticAddress> {
-        self.node
-            .address
-            .as_ref()
-            .filter(|fixed| !is_wireless(fixed))
+        let address = self.node.address.as_ref();
+        address.filter(|fixed| !is_wireless(fixed))
     }
 
     /// crypt(3) hash of the user's password.
     pub(super) fn hash(&self) -> Option<&str> {
-        self.identity
-            .password_hash
-            .as_ref()
-            .map(|hash| hash.expose_secret())
+        let hash = self.identity.password_hash.as_ref();
+        hash.map(|hash| hash.expose_secret())
     }
 
     /// Path of `firstrun.sh` on the node.
@@ -59,46 +87,38 @@ impl Settings<'_> {
             identity,
             instance,
         } = *self;
-        let user = UserValues {
-            name: &node.user.name,
-            hash: self.hash(),
-            keys: &node.user.authorized_keys,
-            nopasswd: node.user.sudo == Sudo::NoPassword,
-        };
-        let network = context! {
-            wifi => node.wifi.as_deref().map(|wifi| Value::from_serialize(WifiValues::new(wifi))),
-            address => node.address.as_ref().map(|fixed| Value::from_serialize(AddressValues::new(fixed))),
-            wired => self.wired().is_some(),
-            wireless => node.address.as_ref().is_some_and(is_wireless),
-            wifi_uuid => identity.network_uuid,
-            ethernet_uuid => sibling_uuid(&identity.network_uuid),
-        };
-        let values = context! {
-            cluster => &*node.cluster,
-            number => node.number,
-            hostname => node.hostname,
-            domain => node.domain.as_deref(),
-            fqdn => node.fqdn(),
+        Value::from(Serde(Values {
+            cluster: &node.cluster,
+            number: node.number,
+            hostname: &node.hostname,
+            domain: node.domain.as_deref(),
+            fqdn: node.fqdn(),
             instance,
-            user => Value::from_serialize(&user),
-            password_authentication => node.password_authentication,
-            timezone => node.locale.timezone,
-            keymap => node.locale.keymap,
-            locale => node.locale.locale,
-            boot_mount => os.boot_mount,
-            run_path => self.run_path(),
-            mechanism => os.mechanism.to_string(),
-            // The seed files of the stock image would be applied after ours.
-            stop_cloud_init => os.generation == Some(Generation::Trixie)
+            user: UserValues {
+                name: &node.user.name,
+                hash: self.hash(),
+                keys: &node.user.authorized_keys,
+                nopasswd: node.user.sudo == Sudo::NoPassword,
+            },
+            password_authentication: node.password_authentication,
+            timezone: node.locale.timezone.as_deref(),
+            keymap: node.locale.keymap.as_deref(),
+            locale: node.locale.locale.as_deref(),
+            wifi: node.wifi.as_deref().map(WifiValues::new),
+            wifi_uuid: &identity.network_uuid,
+            address: node.address.as_ref().map(AddressValues::new),
+            wired: self.wired().is_some(),
+            wireless: node.address.as_ref().is_some_and(is_wireless),
+            ethernet_uuid: sibling_uuid(&identity.network_uuid),
+            expand: node.first_boot.expand,
+            packages: monitoring::packages(node),
+            run: &node.first_boot.run,
+            scrape: node.scrape.as_deref(),
+            boot_mount: os.boot_mount,
+            run_path: self.run_path(),
+            mechanism: os.mechanism,
+            stop_cloud_init: os.generation == Some(Generation::Trixie)
                 && os.mechanism == Mechanism::Firstrun,
-            ..network
-        };
-        context! {
-            expand => node.first_boot.expand,
-            packages => monitoring::packages(node),
-            run => node.first_boot.run,
-            scrape => node.scrape.as_deref(),
-            ..values
-        }
+        }))
     }
 }

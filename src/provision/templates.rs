@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, UndefinedBehavior};
 
@@ -114,9 +115,7 @@ impl Templates {
     pub fn with_overrides(overrides: BTreeMap<String, String>) -> Result<Self, TemplateError> {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_trim_blocks(true);
-        env.set_lstrip_blocks(true);
-        env.set_keep_trailing_newline(true);
+        env.set_syntax(syntax()?);
         quote::install(&mut env);
         for (name, text) in EMBEDDED {
             add(&mut env, name, (*text).to_owned())?;
@@ -154,6 +153,20 @@ impl Default for Templates {
     fn default() -> Self {
         Self::embedded()
     }
+}
+
+/// A line that holds a block tag alone leaves no empty line behind.
+fn syntax() -> Result<SyntaxConfig, TemplateError> {
+    let built = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
+    built.map_err(|error| TemplateError::Syntax {
+        name: "syntax".to_owned(),
+        line: 0,
+        detail: detail(&error),
+    })
 }
 
 fn add(env: &mut Environment<'static>, name: &str, text: String) -> Result<(), TemplateError> {

@@ -95,7 +95,11 @@ pub(crate) fn full() -> Node {
             packages: vec!["vim".to_owned()],
             files: vec![
                 file("/etc/motd", b"It's \xF0\x9F\x8D\x93\n\0binary", None),
-                file("/home/alice/.config/app/it's.toml", b"a = 1\n", Some("alice")),
+                file(
+                    "/home/alice/.config/app/it's.toml",
+                    b"a = 1\n",
+                    Some("alice"),
+                ),
             ],
             run: vec![
                 "raspi-config nonint do_i2c 0".to_owned(),
@@ -163,8 +167,14 @@ pub(crate) fn systems() -> Vec<(&'static str, Os)> {
         ("buster", os(Some(Buster), older, "/boot", false)),
         ("bullseye-a", os(Some(Bullseye), older, "/boot", false)),
         ("bullseye-b", os(Some(Bullseye), native, "/boot", true)),
-        ("bookworm", os(Some(Bookworm), native, "/boot/firmware", true)),
-        ("trixie", os(Some(Trixie), " resize", "/boot/firmware", true)),
+        (
+            "bookworm",
+            os(Some(Bookworm), native, "/boot/firmware", true),
+        ),
+        (
+            "trixie",
+            os(Some(Trixie), " resize", "/boot/firmware", true),
+        ),
         (
             "trixie-firstrun",
             Os {
@@ -177,15 +187,14 @@ pub(crate) fn systems() -> Vec<(&'static str, Os)> {
 }
 
 pub(crate) fn system(name: &str) -> Os {
-    systems().into_iter().find(|(known, _)| *known == name).unwrap().1
+    systems()
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .unwrap()
+        .1
 }
 
-fn os(
-    generation: Option<Generation>,
-    tail: &str,
-    boot_mount: &'static str,
-    userconf: bool,
-) -> Os {
+fn os(generation: Option<Generation>, tail: &str, boot_mount: &'static str, userconf: bool) -> Os {
     Os {
         generation,
         mechanism: match generation {
