@@ -4,6 +4,7 @@
 # cardmint-finish.service runs this at each boot until all is done, five times
 # at most. A step that went well is not repeated. The outcome stands in
 # cardmint-report.txt on the boot partition.
+# shellcheck disable=SC2016,SC2317  # values may hold `$`; `step` calls functions by name
 set +e
 umask 022
 
@@ -108,9 +109,11 @@ wait_for_network() {
 # apt_get WORDS...: asks nothing, and keeps configuration files that are there.
 apt_get() {
     # The clock may still be as old as the image, which would make every
-    # package list one from the future.
+    # package list one from the future. And the release that was `stable` when
+    # the image was made may be `oldstable` now.
     DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get --quiet --yes \
-        -o Acquire::Check-Date=false -o DPkg::Lock::Timeout=300 \
+        -o Acquire::Check-Date=false -o Acquire::AllowReleaseInfoChange=true \
+        -o DPkg::Lock::Timeout=300 \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         "$@" >>"$log" 2>&1
 }
@@ -120,7 +123,9 @@ install_packages() {
     for pause in 10 20 40 80 0; do
         # Completes what a power cut interrupted.
         DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a >>"$log" 2>&1
-        if apt_get update && apt_get install {% for package in packages %}{{ package|sh }} {% endfor %}; then
+        # One list that cannot be had does not mean that the packages cannot.
+        apt_get update
+        if apt_get install --{% for package in packages %} {{ package|sh }}{% endfor %}; then
             return 0
         fi
         sleep "$pause"
@@ -170,13 +175,13 @@ clean_boot() {
     ! [ -e "$boot/firstrun.sh" ]
 }
 
-# write_report ok|failed
+# write_report [ok|failed]: without a result, the report is not complete yet.
 write_report() {
     {
         echo 'cardmint report 1'
         printf 'node %s\ninstance %s\n' "$node" "$instance"
         cat "$state/steps"
-        echo "result $1"
+        [ -z "$1" ] || echo "result $1"
     } >"$state/report"
     cmp -s "$state/report" "$boot/cardmint-report.txt" && return
     cp "$state/report" "$boot/cardmint-report.txt.new" && sync &&
@@ -206,6 +211,9 @@ main() {
 {% endif %}
     # Before anything that may take long: the secrets are no longer needed.
     once clean clean_boot
+{% if packages or run %}
+    write_report ''
+{% endif %}
 {% if packages %}
     once packages install_packages
 {% endif %}

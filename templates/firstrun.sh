@@ -8,6 +8,7 @@
 #
 # All code stands in functions: the shell has then read the whole file before
 # the file overwrites and deletes itself.
+# shellcheck disable=SC2016,SC2317  # values may hold `$`; `step` calls functions by name
 set +e
 umask 022
 
@@ -80,15 +81,20 @@ set_user() {
     wipe "$boot/userconf.txt"
 }
 
+# add_key LINE: unless it is there already.
+add_key() {
+    grep -qsxF -e "$1" "$home/.ssh/authorized_keys" ||
+        printf '%s\n' "$1" >>"$home/.ssh/authorized_keys"
+}
+
 set_keys() {
 {% if user["keys"] %}
     home=$root$(account 6)
     owner=$(account 3):$(account 4)
     mkdir -p "$home/.ssh" || return 1
-    for key in {% for key in user["keys"] %}{{ key|sh }}{% if not loop.last %} {% endif %}{% endfor %}; do
-        grep -qsxF -e "$key" "$home/.ssh/authorized_keys" ||
-            printf '%s\n' "$key" >>"$home/.ssh/authorized_keys" || return 1
-    done
+{% for key in user["keys"] %}
+    add_key {{ key|sh }} || return 1
+{% endfor %}
     chmod 0700 "$home/.ssh" && chmod 0600 "$home/.ssh/authorized_keys" &&
         chown -R "$owner" "$home/.ssh"
 {% else %}
@@ -221,7 +227,7 @@ strip_cmdline() {
         mv "$line.cardmint" "$line"
     rm -f "$line.cardmint"
     sync
-    ! grep -q 'systemd\.run=' "$line"
+    ! grep -q 'systemd\.run={{ run_path|line }}' "$line"
 }
 
 set_up() {
@@ -238,6 +244,7 @@ set_up() {
     [ ! -d "$root/etc/cloud" ] || : >"$root/etc/cloud/cloud-init.disabled"
 {% endif %}
     step files put_files
+    link_finish
     step hostname set_hostname
     step user set_user
     step keys set_keys
@@ -259,7 +266,6 @@ set_up() {
     step locale set_locale
 {% endif %}
     step wizard quiet_wizard
-    link_finish
     : >"$state/firstrun-done"
     sync
 }

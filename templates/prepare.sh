@@ -37,7 +37,9 @@ ConditionPathExistsGlob={{ boot_mount|line }}/userconf*
 [Service]
 TimeoutStartSec=120
 END
-    systemctl enable getty@tty1.service
+    # The wizard would have switched the login prompt back on.
+    systemctl enable getty@tty1.service 2>/dev/null
+    true
 }
 
 # A link instead of `systemctl enable`: the unit's file may come later.

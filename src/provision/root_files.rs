@@ -17,10 +17,10 @@ const SSHD_CONF: &str = "10-cardmint.conf";
 /// A file of the root file system, as templates see it.
 #[derive(Serialize)]
 pub(super) struct RootFile {
-    path: String,
+    pub(super) path: String,
     /// Four octal digits.
-    mode: String,
-    base64: String,
+    pub(super) mode: String,
+    pub(super) base64: String,
 }
 
 impl RootFile {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::base::Sha256Digest;
 use crate::cluster::node::{
     Boot, FirstBoot, Image, ImageSource, Locale, NodeFile, Password, StaticAddress, Sudo, User,
     Wifi, WifiSecurity,
@@ -210,9 +209,4 @@ fn os(generation: Option<Generation>, tail: &str, boot_mount: &'static str, user
         cmdline: format!("{CMDLINE}{tail}\n"),
         config: "arm_boost=1\n\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n".to_owned(),
     }
-}
-
-/// A digest for nothing in particular.
-pub(crate) fn digest() -> Sha256Digest {
-    Sha256Digest::of(b"")
 }

@@ -17,13 +17,21 @@ fn text<'a>(files: &'a BootFiles, name: &str) -> &'a str {
     std::str::from_utf8(&file.unwrap_or_else(|| panic!("no {name}")).bytes).unwrap()
 }
 
-/// All boot files as one text, with what base64 hides made legible.
+/// All boot files as one text. What base64 hides has snapshots of its own, and
+/// an id that changes with every word of a template says nothing.
 fn page(files: &BootFiles) -> String {
     let mut page = String::new();
     for file in &files.files {
         let secret = if file.secret { ", secret" } else { "" };
         writeln!(page, "=== {} ({}{secret})", file.name, file.why).unwrap();
-        page.push_str(std::str::from_utf8(&file.bytes).unwrap());
+        for line in std::str::from_utf8(&file.bytes).unwrap().lines() {
+            let encoded = line.rsplit(' ').next().unwrap();
+            let line = match encoded.len() > 100 && !encoded.contains(';') {
+                true => line.replace(encoded, "<base64>"),
+                false => line.to_owned(),
+            };
+            writeln!(page, "{}", line.replace(&files.instance_id, "<instance>")).unwrap();
+        }
     }
     writeln!(page, "=== notices\n{}", files.notices.join("\n")).unwrap();
     page
