@@ -13,7 +13,8 @@ pub struct Marker {
     /// Name of the cluster.
     pub cluster: String,
     /// Number of the node within it.
-    pub node: u32,
+    #[serde(rename = "node")]
+    pub number: u32,
     /// The node's hostname.
     pub hostname: String,
     /// Identity generation: counts the node's identities.
@@ -78,7 +79,7 @@ mod tests {
     fn what_is_written_is_read() {
         let marker = Marker {
             cluster: "lab \"1\"".to_owned(),
-            node: 7,
+            number: 7,
             hostname: "pi7".to_owned(),
             generation: 2,
             instance_id: "cardmint-00".to_owned(),

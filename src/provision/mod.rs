@@ -155,7 +155,7 @@ impl Settings<'_> {
     fn marker(&self) -> Marker {
         Marker {
             cluster: self.node.cluster.to_string(),
-            node: self.node.number,
+            number: self.node.number,
             hostname: self.node.hostname.clone(),
             generation: self.identity.generation,
             instance_id: self.instance.to_owned(),

@@ -62,10 +62,37 @@ pub enum Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line for each step, and one for the whole.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .steps
+            .iter()
+            .map(|step| step.name.len())
+            .max()
+            .unwrap_or(0);
+        for Step {
+            name,
+            outcome,
+            seconds,
+            detail,
+        } in &self.steps
+        {
+            let line = format!("  {outcome:<7}  {name:<width$}  {seconds:>4} s  {detail}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        f.write_str(match self.ok {
+            Some(true) => "  all went well\n",
+            Some(false) => "  not all went well\n",
+            None => "  not finished yet\n",
         })
     }
 }
@@ -95,8 +122,13 @@ impl Report {
             return Err(ReportError::Version(version));
         }
         let mut report = Self::default();
-        for line in lines.map(str::trim_end).filter(|line| !line.is_empty()) {
-            if !report.read(line) {
+        // A terminal would obey control characters of a card that lies.
+        let lines = lines.map(|line| line.replace(char::is_control, "\u{fffd}"));
+        for line in lines
+            .map(|line| line.trim_end().to_owned())
+            .filter(|line| !line.is_empty())
+        {
+            if !report.read(&line) {
                 report.unreadable += 1;
             }
         }
@@ -161,6 +193,20 @@ mod tests {
         let failed: Vec<_> = report.failed().collect();
         assert_eq!(failed.len(), 1);
         assert_eq!((failed[0].seconds, &*failed[0].detail), (301, "no network"));
+    }
+
+    #[test]
+    fn shows_each_step_and_the_whole() {
+        assert_eq!(
+            Report::parse(SAMPLE).unwrap().to_string(),
+            "  ok       hostname     0 s\n  \
+             failed   packages   301 s  no network\n  not all went well\n"
+        );
+        let cut = Report::parse("cardmint report 1\nstep a ok 1 \x1b[2J\n").unwrap();
+        assert_eq!(
+            cut.to_string(),
+            "  ok       a     1 s  \u{fffd}[2J\n  not finished yet\n"
+        );
     }
 
     #[test]
