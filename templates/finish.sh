@@ -66,7 +66,8 @@ keep_sshd() {
 {% if not user.nopasswd %}
 # What images and cloud-init may have left, against `sudo = "password"`.
 ask_sudo() {
-    rm -f "$root"/etc/sudoers.d/*-nopasswd "$root/etc/sudoers.d/90-cloud-init-users"
+    rm -f "$root/etc/sudoers.d/010_pi-nopasswd" "$root/etc/sudoers.d/010_$user-nopasswd" \
+        "$root/etc/sudoers.d/90-cloud-init-users"
 }
 
 {% endif %}
@@ -160,6 +161,7 @@ clean_boot() {
         mv "$boot/user-data.new" "$boot/user-data" || return 1
     fi
     # From now on a hostname set by hand stays.
+    mkdir -p "$root/etc/cloud/cloud.cfg.d"
     printf '%s\n' '# Written by cardmint.' 'preserve_hostname: true' 'manage_etc_hosts: false' \
         >"$root/etc/cloud/cloud.cfg.d/99-cardmint.cfg" || return 1
 {% endif %}

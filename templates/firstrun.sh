@@ -108,8 +108,8 @@ set_sudo() {
 {{ sudoers|base64_text }}
 END
 {% else %}
-    rm -f "$root"/etc/sudoers.d/*-nopasswd "$root/etc/sudoers.d/90-cloud-init-users" \
-        "$root/etc/sudoers.d/010_cardmint"
+    rm -f "$root/etc/sudoers.d/010_pi-nopasswd" "$root/etc/sudoers.d/010_$user-nopasswd" \
+        "$root/etc/sudoers.d/90-cloud-init-users" "$root/etc/sudoers.d/010_cardmint"
 {% endif %}
 }
 

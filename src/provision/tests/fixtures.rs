@@ -93,6 +93,7 @@ pub(crate) fn full() -> Node {
             expand: true,
             packages: vec!["vim".to_owned()],
             files: vec![
+                file("/etc/empty", b"", None),
                 file("/etc/motd", b"It's \xF0\x9F\x8D\x93\n\0binary", None),
                 file(
                     "/home/alice/.config/app/it's.toml",

@@ -110,6 +110,7 @@ fn firstrun_sets_a_bookworm_node_up() {
     assert_eq!(machine.read("/etc/default/locale"), "LANG=pt_PT.UTF-8\n");
     assert_eq!(machine.read("/etc/motd"), "It's 🍓\n\0binary");
     assert_eq!(machine.mode("/etc/motd"), 0o640);
+    assert_eq!(machine.read("/etc/empty"), "");
     assert!(machine.has("/etc/systemd/system/multi-user.target.wants/cardmint-finish.service"));
 
     let left: Vec<_> = files
