@@ -1,8 +1,8 @@
 //! Node + OS facts + identity → boot files. Pure: no file, clock or randomness.
 //!
-//! Trixie takes its settings from cloud-init ([`cloud_init`]), older systems
-//! from a script that systemd runs once ([`firstrun`]). Both put the same files
-//! on the root file system ([`root_files`]), among them `finish`, which does on
+//! Trixie takes its settings from cloud-init (`cloud_init`), older systems
+//! from a script that systemd runs once (`firstrun`). Both put the same files
+//! on the root file system (`root_files`), among them `finish`, which does on
 //! the running node what needs a network, cleans up and writes the [`report`].
 
 mod address;

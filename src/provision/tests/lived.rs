@@ -13,7 +13,7 @@ use crate::provision::{BootFiles, Settings, Templates, provision};
 const FINISH: &str = "/usr/local/lib/cardmint/finish";
 
 /// Writes the boot files where the system will find them.
-fn minted(machine: &Machine, node: &Node, os: &Os, identity: &Identity) -> BootFiles {
+pub(super) fn minted(machine: &Machine, node: &Node, os: &Os, identity: &Identity) -> BootFiles {
     let files = provision(node, os, identity, &Templates::embedded()).unwrap();
     for file in &files.files {
         machine.write(&format!("{}/{}", os.boot_mount, file.name), &file.bytes);
@@ -254,47 +254,6 @@ fn buster_gets_its_settings_without_drop_ins_and_without_network_manager() {
             .contains("static ip_address=10.0.0.13/24\n")
     );
     assert!(!machine.has("/etc/NetworkManager"));
-}
-
-#[test]
-fn the_user_is_found_renamed_or_made() {
-    for (passwd, uid) in [
-        (
-            "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/bash\n",
-            "1000",
-        ),
-        (
-            "root:x:0:0::/root:/bin/sh\npi:x:1000:1000::/home/pi:/bin/bash\n",
-            "1000",
-        ),
-        ("root:x:0:0::/root:/bin/sh\n", "1001"),
-    ] {
-        let (machine, os) = (Machine::new(), system("bookworm"));
-        machine.write("/etc/passwd", passwd.as_bytes());
-        minted(&machine, &minimal(), &os, &identity(false));
-        machine.run("/boot/firmware/firstrun.sh");
-        let found = machine.read("/etc/passwd");
-        assert!(found.contains(&format!("alice:x:{uid}:")), "{found}");
-        assert!(!found.contains("pi:"), "{found}");
-        assert!(machine.calls().contains("usermod --password * alice\n"));
-        assert!(machine.has("/home/alice/.ssh/authorized_keys"));
-        assert_eq!(machine.mode("/etc/sudoers.d/010_cardmint"), 0o440);
-    }
-}
-
-#[test]
-fn the_vendor_renames_where_it_can() {
-    let (machine, os) = (Machine::new(), system("bookworm"));
-    let helper = "/usr/lib/userconf-pi/userconf";
-    let body = "#!/bin/sh\necho \"userconf $1 [$2]\" >>\"$CARDMINT_ROOT/calls\"\n\
-                sed -i \"s|^pi:|$1:|; s|/home/pi|/home/$1|\" \"$CARDMINT_ROOT/etc/passwd\"\n";
-    machine.write(helper, body.as_bytes());
-    machine.chmod(helper, 0o755);
-    minted(&machine, &minimal(), &os, &identity(false));
-    machine.run("/boot/firmware/firstrun.sh");
-    let calls = machine.calls();
-    assert!(calls.contains("userconf alice []\n"), "{calls}");
-    assert!(!calls.contains("--login"), "{calls}");
 }
 
 #[test]

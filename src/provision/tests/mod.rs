@@ -6,6 +6,7 @@ mod judged;
 mod lived;
 mod machine;
 mod rendered;
+mod users;
 
 /// Whether `name` can be run; a machine of the CI must have it.
 fn tool(name: &str) -> bool {

@@ -158,6 +158,42 @@ fn placeholders_for_secrets_render_as_well() {
 }
 
 #[test]
+fn a_value_that_no_syntax_holds_is_an_error_that_names_the_place() {
+    let mut node = minimal();
+    let mut first_boot = (*node.first_boot).clone();
+    first_boot.run = vec!["a\0b".to_owned()];
+    node.first_boot = first_boot.into();
+    let (os, templates) = (system("bookworm"), Templates::embedded());
+    let error = provision(&node, &os, &identity(false), &templates)
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("template `finish.sh`, line "), "{error}");
+    assert!(error.ends_with("a shell word cannot hold a NUL"), "{error}");
+
+    let mut other = identity(true);
+    other.password_hash = Some("two:fields".into());
+    let error = provision(&minimal(), &os, &other, &templates)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "the password hash holds a colon or a control character"
+    );
+}
+
+#[test]
+fn an_override_takes_the_place_of_a_template() {
+    let text = "# mine\nHostKey /etc/ssh/mine\n{% if password_authentication %}x{% endif %}";
+    let overrides = [("network-config.yaml".to_owned(), text.to_owned())].into();
+    let templates = Templates::with_overrides(overrides).unwrap();
+    let files = provision(&minimal(), &system("trixie"), &identity(false), &templates).unwrap();
+    assert_eq!(
+        self::text(&files, "network-config"),
+        "# mine\nHostKey /etc/ssh/mine\n"
+    );
+}
+
+#[test]
 fn only_files_marked_secret_hold_a_secret() {
     use super::fixtures::{HASH, PSK};
     use base64::Engine as _;
