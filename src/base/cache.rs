@@ -1,0 +1,156 @@
+//! What is remembered between runs: digests of bases, and decompressed bases.
+//!
+//! Everything here can be deleted at any time; it is made again when needed.
+
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use serde::{Deserialize, Serialize};
+
+use super::chunk::ChunkDigests;
+use super::{Digests, Sha256Digest};
+
+/// The cache directory.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// What identifies the state of a file without reading it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    dev: u64,
+    ino: u64,
+    len: u64,
+    modified_ns: i128,
+    /// A file cannot be changed without a change of this time, short of
+    /// turning the clock back.
+    changed_ns: i128,
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            len: metadata.len(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// What is known about a base.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// Digest of the file as published.
+    pub(super) published: Option<Sha256Digest>,
+    /// Digest of the uncompressed bytes.
+    pub(super) raw: Option<Sha256Digest>,
+    /// Digests of the uncompressed chunks.
+    pub(super) chunks: Vec<Sha256Digest>,
+    /// State of the spooled file, where there is one.
+    pub(super) spool: Option<Stamp>,
+}
+
+impl Known {
+    pub(super) fn of(digests: &Digests, spool: Option<Stamp>) -> Self {
+        Self {
+            published: Some(digests.published),
+            raw: Some(digests.raw),
+            chunks: digests.chunks.as_slice().to_vec(),
+            spool,
+        }
+    }
+
+    pub(super) fn digests(&self) -> Option<Digests> {
+        let (published, raw) = self.published.zip(self.raw)?;
+        Some(Digests {
+            published,
+            raw,
+            chunks: ChunkDigests::from(self.chunks.clone()),
+        })
+    }
+}
+
+/// A file's note in the cache.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    stamp: Stamp,
+    #[serde(flatten)]
+    known: Known,
+}
+
+impl Cache {
+    /// The user's cache directory: `$XDG_CACHE_HOME/cardmint`, by default
+    /// `~/.cache/cardmint`. Nothing is created yet.
+    ///
+    /// # Errors
+    /// Where the user has no home directory.
+    pub fn open_default() -> io::Result<Self> {
+        let base = etcetera::choose_base_strategy()
+            .map_err(|_| io::Error::other("no home directory; set XDG_CACHE_HOME"))?;
+        Ok(Self::at(base.cache_dir().join("cardmint")))
+    }
+
+    /// A cache in `dir`. Nothing is created yet.
+    #[must_use]
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The directory for decompressed bases, created and readable by its owner
+    /// only.
+    pub(super) fn spool_dir(&self) -> io::Result<PathBuf> {
+        self.subdir("spool")
+    }
+
+    fn subdir(&self, name: &str) -> io::Result<PathBuf> {
+        let dir = self.dir.join(name);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(dir)
+    }
+
+    /// What is known about the file, if it has not changed since.
+    pub(super) fn recall(&self, path: &Path, stamp: &Stamp) -> Option<Known> {
+        let text = fs::read(self.note_path(path)).ok()?;
+        let note: Note = serde_json::from_slice(&text).ok()?;
+        (note.stamp == *stamp).then_some(note.known)
+    }
+
+    /// Remembers what is known about a file. A cache that cannot be written
+    /// costs time, never the result, so errors are dropped.
+    pub(super) fn remember(&self, path: &Path, stamp: &Stamp, known: Known) {
+        let write = || -> io::Result<()> {
+            let dir = self.subdir("digests")?;
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            let note = Note {
+                stamp: stamp.clone(),
+                known,
+            };
+            serde_json::to_writer(&mut file, &note)?;
+            file.flush()?;
+            file.persist(self.note_path(path))?;
+            Ok(())
+        };
+        drop(write());
+    }
+
+    fn note_path(&self, path: &Path) -> PathBuf {
+        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = Sha256Digest::of(canonical.as_os_str().as_bytes());
+        self.dir.join("digests").join(format!("{name}.json"))
+    }
+}
+
+/// Holds off other processes that want to spool, until dropped.
+pub(super) fn lock_dir(dir: &Path) -> io::Result<File> {
+    let file = File::open(dir)?;
+    file.lock()?;
+    Ok(file)
+}

@@ -1,0 +1,71 @@
+//! A pass over a whole base: every byte once, in order, decoded in parallel.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::ReadAt;
+use super::chunk::{CHUNK_LEN, Chunker, Each};
+use super::xz::XzBase;
+
+/// More decoders would break the bound on memory: each holds a block that is
+/// decoded, a block that waits, and its compressed bytes.
+const MAX_DECODERS: usize = 8;
+
+/// Passes on the chunks of an xz file, decoding on all cores. Returns the
+/// length.
+pub(super) fn pass_xz(base: &XzBase, each: Each<'_>) -> io::Result<u64> {
+    base.forget();
+    let decoders = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MAX_DECODERS);
+    thread::scope(|scope| {
+        // Decoder k takes blocks k, k + n, …: taking from them in turn gives the
+        // blocks in order, and nobody runs further ahead than its channel allows.
+        let channels: Vec<Receiver<io::Result<Vec<u8>>>> = (0..decoders)
+            .map(|first| {
+                // A rendezvous: a decoder starts its next block when the last is taken.
+                let (sender, receiver) = sync_channel(0);
+                let numbers = (first..base.blocks()).step_by(decoders);
+                scope.spawn(move || decode_blocks(base, numbers, &sender));
+                receiver
+            })
+            .collect();
+        let mut chunker = Chunker::default();
+        for number in 0..base.blocks() {
+            let block = channels[number % decoders]
+                .recv()
+                .map_err(io::Error::other)??;
+            chunker.push(&block, each)?;
+        }
+        chunker.finish(each)
+    })
+}
+
+fn decode_blocks(
+    base: &XzBase,
+    numbers: impl Iterator<Item = usize>,
+    sender: &SyncSender<io::Result<Vec<u8>>>,
+) {
+    for number in numbers {
+        // The receiver is gone when the pass has failed; nothing is left to do.
+        if sender.send(base.decode(number)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on the chunks of something that is read in place.
+pub(super) fn pass_raw(base: &dyn ReadAt, each: Each<'_>) -> io::Result<u64> {
+    let mut chunk = vec![0; CHUNK_LEN];
+    let mut offset = 0;
+    while offset < base.len() {
+        let left = usize::try_from(base.len() - offset).unwrap_or(CHUNK_LEN);
+        let chunk = &mut chunk[..left.min(CHUNK_LEN)];
+        base.read_exact_at(chunk, offset)?;
+        each(offset, chunk)?;
+        offset += chunk.len() as u64;
+    }
+    Ok(offset)
+}
