@@ -112,3 +112,27 @@ pub struct Os {
     #[serde(skip)]
     pub config: String,
 }
+
+impl Os {
+    /// `Raspberry Pi OS Lite, Trixie of 2026-06-18, arm64`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Some(generation) = self.generation else {
+            return format!("not Raspberry Pi OS, {}", self.arch);
+        };
+        let edition = match self.stage {
+            Some(2) => " Lite",
+            Some(4..) => " with desktop",
+            _ => "",
+        };
+        let date = self
+            .release
+            .as_deref()
+            .map(|date| format!(" of {date}"))
+            .unwrap_or_default();
+        format!(
+            "Raspberry Pi OS{edition}, {generation}{date}, {}",
+            self.arch
+        )
+    }
+}
