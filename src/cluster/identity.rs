@@ -1,7 +1,15 @@
 //! What makes a node itself: values derived from `cluster.key`.
 
-use secrecy::SecretString;
+use hmac::Hmac;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha_crypt::{PasswordHasher as _, ShaCrypt};
+use sha1::Sha1;
+use ssh_key::private::{Ed25519Keypair, KeypairData};
+use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use zeroize::Zeroizing;
 
+use super::key::ClusterKey;
+use super::node::{Node, Password};
 use crate::base::Sha256Digest;
 
 /// Everything about one node that is derived from `cluster.key`, the cluster's
@@ -19,7 +27,7 @@ pub struct Identity {
     pub(crate) instance_seed: [u8; 32],
 }
 
-/// An ed25519 SSH host key.
+/// An ed25519 SSH key pair.
 #[derive(Clone, Debug)]
 pub struct HostKey {
     /// OpenSSH private key file, with its final newline.
@@ -30,7 +38,52 @@ pub struct HostKey {
     pub fingerprint: String,
 }
 
+/// A library refused what it should accept.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// No key pair came out.
+    #[error("making an SSH key")]
+    Key(#[from] ssh_key::Error),
+    /// The password cannot be hashed.
+    #[error("hashing the password: {0}")]
+    Password(sha_crypt::password_hash::Error),
+    /// The operating system has no random numbers.
+    #[error("asking for random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
 impl Identity {
+    /// Derives the identity of `node` in a generation.
+    ///
+    /// # Errors
+    /// Where a password cannot be hashed.
+    pub fn derive(key: &ClusterKey, node: &Node, generation: u32) -> Result<Self, IdentityError> {
+        let (number, counter) = (node.number.to_le_bytes(), generation.to_le_bytes());
+        let info = |purpose: &'static str| {
+            [
+                purpose.as_bytes(),
+                node.cluster.as_bytes(),
+                number.as_slice(),
+                counter.as_slice(),
+            ]
+        };
+        let seed = key.derive::<32>(&info("ssh-host-key"));
+        let salt = key.derive::<12>(&info("password-salt"));
+        let uuid = uuid::Builder::from_random_bytes(*key.derive::<16>(&info("network-uuid")));
+        let password_hash = match &node.user.password {
+            Password::None => None,
+            Password::Hash(hash) => Some(hash.clone()),
+            Password::Plain(password) => Some(crypt(password, &*salt)?.into()),
+        };
+        Ok(Self {
+            generation,
+            host_key: HostKey::from_seed(&seed, &format!("root@{}", node.hostname))?,
+            password_hash,
+            network_uuid: uuid.into_uuid().to_string(),
+            instance_seed: *key.derive::<32>(&info("instance-id")),
+        })
+    }
+
     /// cloud-init's instance-id for boot files with this digest: the same
     /// files have the same id, and any change makes a new one, so that a
     /// re-flashed card takes its new settings.
@@ -41,4 +94,74 @@ impl Identity {
         let digest = Sha256Digest::of(&bytes);
         format!("cardmint-{}", hex::encode(&digest.0[..16]))
     }
+
+    /// The same without its secrets: what is rendered from it can be shown.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut masked = self.clone();
+        masked.host_key.private = "<host private key>\n".into();
+        masked.password_hash = self
+            .password_hash
+            .as_ref()
+            .map(|_| "<password hash>".into());
+        masked
+    }
+}
+
+impl HostKey {
+    fn from_seed(seed: &[u8; 32], comment: &str) -> Result<Self, ssh_key::Error> {
+        // Made this way the key carries no random check number: the same seed
+        // gives the same file.
+        let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(seed));
+        let key = PrivateKey::new(pair, comment)?;
+        Ok(Self {
+            private: key.to_openssh(LineEnding::LF)?.as_str().into(),
+            public: key.public_key().to_openssh()?,
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+        })
+    }
+}
+
+/// A new ed25519 key pair to log in with, from the system's random numbers.
+///
+/// # Errors
+/// Where the system has none.
+pub fn new_login_key(comment: &str) -> Result<HostKey, IdentityError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(IdentityError::Random)?;
+    Ok(HostKey::from_seed(&seed, comment)?)
+}
+
+/// crypt(3) hash of a password, with a random salt: for a manifest.
+///
+/// # Errors
+/// Where the system has no random numbers.
+pub fn password_hash(password: &SecretString) -> Result<String, IdentityError> {
+    let mut salt = [0; 12];
+    getrandom::fill(&mut salt).map_err(IdentityError::Random)?;
+    crypt(password, &salt)
+}
+
+/// `$6$…`, which every generation of Raspberry Pi OS understands. Twelve bytes
+/// make the sixteen characters of a full salt.
+fn crypt(password: &SecretString, salt: &[u8]) -> Result<String, IdentityError> {
+    ShaCrypt::SHA512
+        .hash_password_with_salt(password.expose_secret().as_bytes(), salt)
+        .map(|hash| hash.as_str().to_owned())
+        .map_err(IdentityError::Password)
+}
+
+/// The key that WPA2 derives from a passphrase (IEEE 802.11-2020, J.4): 64 hex
+/// digits. What already looks like one is passed on.
+#[must_use]
+pub fn wifi_psk(passphrase: &SecretString, ssid: &str) -> SecretString {
+    let text = passphrase.expose_secret();
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return text.to_ascii_lowercase().into();
+    }
+    let mut psk = Zeroizing::new([0; 32]);
+    // The only failure is a key of impossible length; HMAC takes any.
+    let derived = pbkdf2::pbkdf2::<Hmac<Sha1>>(text.as_bytes(), ssid.as_bytes(), 4096, &mut *psk);
+    debug_assert!(derived.is_ok());
+    hex::encode(*psk).into()
 }

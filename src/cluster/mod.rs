@@ -1,7 +1,35 @@
 //! The manifest, its checks, node numbering, identity and the record.
 
 pub mod identity;
+pub mod key;
+pub mod manifest;
+pub mod new;
 pub mod node;
+pub mod record;
+pub mod select;
 
-pub use identity::{HostKey, Identity};
+use std::path::PathBuf;
+
+pub use identity::{HostKey, Identity, new_login_key, password_hash, wifi_psk};
+pub use key::{ClusterKey, KEY_FILE, KeyError};
+pub use manifest::{Ask, ManifestErrors};
 pub use node::Node;
+pub use record::{RECORD_FILE, Record};
+pub use select::NodeSet;
+
+use crate::layout::Mechanism;
+
+/// All nodes and what they share, as the manifest says, every check passed.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Name of the cluster.
+    pub name: String,
+    /// Directory of the manifest.
+    pub dir: PathBuf,
+    /// How the bases take their settings, where the manifest overrules it.
+    pub mechanism: Option<Mechanism>,
+    /// The nodes, by number.
+    pub nodes: Vec<Node>,
+    /// What the user should know, as sentences.
+    pub notices: Vec<String>,
+}

@@ -208,3 +208,27 @@ pub struct Boot {
     /// Lines appended to `config.txt`, under `[all]`.
     pub config: Vec<String>,
 }
+
+impl Node {
+    /// The same without its secrets: what is rendered from it can be shown.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut masked = self.clone();
+        if let Some(wifi) = &self.wifi {
+            let mut wifi = Wifi::clone(wifi);
+            wifi.security = match wifi.security {
+                WifiSecurity::Open => WifiSecurity::Open,
+                WifiSecurity::Psk(_) => WifiSecurity::Psk("<wifi key>".into()),
+                WifiSecurity::Sae(_) => WifiSecurity::Sae("<wifi passphrase>".into()),
+            };
+            masked.wifi = Some(Arc::new(wifi));
+        }
+        // A file may hold a token as well as a message of the day.
+        let mut first_boot = FirstBoot::clone(&self.first_boot);
+        for file in &mut first_boot.files {
+            file.bytes = format!("<contents of {}>\n", file.path).into_bytes().into();
+        }
+        masked.first_boot = Arc::new(first_boot);
+        masked
+    }
+}

@@ -1,0 +1,292 @@
+//! What a single value may look like. Each check returns the complaint.
+
+use std::net::IpAddr;
+
+/// A complaint about a value: what is wrong, and what to do.
+pub(super) type Complaint = (String, String);
+
+fn complain<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Complaint> {
+    Err((message.into(), help.into()))
+}
+
+/// RFC 1123, 2.1: letters, digits and hyphens, at most 63, no hyphen at an end.
+pub(super) fn hostname(name: &str) -> Result<(), Complaint> {
+    let good = (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no hostname"),
+        "use letters, digits and hyphens, at most 63, no hyphen at either end",
+    )
+}
+
+/// Labels of hostnames, separated by dots.
+pub(super) fn domain(name: &str) -> Result<(), Complaint> {
+    if name.len() <= 253 && name.split('.').all(|label| hostname(label).is_ok()) {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no domain"),
+        "write it like lan or cluster.example.org",
+    )
+}
+
+/// What `userconf` and `adduser` both accept.
+pub(super) fn user_name(name: &str) -> Result<(), Complaint> {
+    let good = (1..=32).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    match name {
+        "root" => complain(
+            "the user cannot be root",
+            "name an ordinary user; it may use sudo",
+        ),
+        _ if good => Ok(()),
+        _ => complain(
+            format!("`{name}` is no user name that Raspberry Pi OS accepts"),
+            "use lower-case letters, digits and hyphens, starting with a letter, at most 32",
+        ),
+    }
+}
+
+/// A crypt(3) hash, as opposed to a password.
+pub(super) fn password_hash(hash: &str) -> Result<(), Complaint> {
+    let known = ["$6$", "$5$", "$y$", "$2b$"]
+        .iter()
+        .any(|prefix| hash.starts_with(prefix));
+    let good = known
+        && hash.len() >= 20
+        && hash
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"./$=,".contains(&b));
+    if good {
+        return Ok(());
+    }
+    complain(
+        "`password_hash` is no crypt hash; a password in plain text does not belong here",
+        "make one with `openssl passwd -6`, or put the password into a file and name it in \
+         `password_file`",
+    )
+}
+
+/// A time zone of the IANA database, by its form.
+pub(super) fn timezone(name: &str) -> Result<(), Complaint> {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+    };
+    if name.len() <= 64 && name.split('/').all(part) {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no time zone"),
+        "write it like Europe/Lisbon or UTC",
+    )
+}
+
+/// An X keyboard layout, by its form.
+pub(super) fn keymap(name: &str) -> Result<(), Complaint> {
+    let good = (2..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no keyboard layout"),
+        "write it like gb, us or pt",
+    )
+}
+
+/// A locale of glibc, by its form.
+pub(super) fn locale(name: &str) -> Result<(), Complaint> {
+    let good = (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.@-".contains(&b));
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no locale"),
+        "write it like pt_PT.UTF-8",
+    )
+}
+
+/// Debian Policy, 5.6.1: the name of a package.
+pub(super) fn package(name: &str) -> Result<(), Complaint> {
+    let good = name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no name of a Debian package"),
+        "write it as apt does, like vim",
+    )
+}
+
+/// An absolute path on a node.
+pub(super) fn node_path(path: &str) -> Result<(), Complaint> {
+    let parts = || path.split('/').skip(1);
+    let good = path.starts_with('/')
+        && parts().all(|part| !part.is_empty() && part != "." && part != "..")
+        && !path.chars().any(char::is_control);
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{path}` is no absolute path of a file"),
+        "write it like /etc/motd",
+    )
+}
+
+/// Permission bits in octal.
+pub(super) fn mode(text: &str) -> Result<u32, Complaint> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 && (3..=5).contains(&text.len()) => Ok(mode),
+        _ => complain(
+            format!("`{text}` is no file mode"),
+            "write it in octal, like \"0644\"",
+        ),
+    }
+}
+
+/// `user` or `user:group`.
+pub(super) fn owner(text: &str) -> Result<(), Complaint> {
+    let name = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 32
+            && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+    };
+    if text.splitn(2, ':').all(name) {
+        return Ok(());
+    }
+    complain(
+        format!("`{text}` is no owner"),
+        "write a user, or user:group, like \"pi:pi\"",
+    )
+}
+
+/// Name of a network interface.
+pub(super) fn interface(name: &str) -> Result<(), Complaint> {
+    let good = (1..=15).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
+    if good {
+        return Ok(());
+    }
+    complain(
+        format!("`{name}` is no network interface"),
+        "write it like eth0 or wlan0",
+    )
+}
+
+/// A kernel token that does not get in the way of the first boot.
+pub(super) fn kernel_token(token: &str) -> Result<(), Complaint> {
+    if token.is_empty() || token.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return complain(
+            format!("`{token}` is not one kernel token"),
+            "give each token as a string of its own, without spaces",
+        );
+    }
+    // Raspberry Pi OS looks for these as text, wherever they stand.
+    let traps = ["resize", "init=", "root=", "systemd.run", "ds=nocloud"];
+    let trap = traps.into_iter().find(|trap| token.starts_with(trap));
+    match trap.or_else(|| token.contains("firstboot").then_some("firstboot")) {
+        None => Ok(()),
+        Some(trap) => complain(
+            format!("`{token}` would break the first boot (Raspberry Pi OS acts on `{trap}`)"),
+            "leave it out",
+        ),
+    }
+}
+
+/// A line for `config.txt`; the firmware reads at most 98 characters of one.
+pub(super) fn config_line(line: &str) -> Result<(), Complaint> {
+    if line.chars().any(char::is_control) {
+        return complain(
+            "a line for config.txt holds a line break",
+            "give each line as a string",
+        );
+    }
+    if line.len() > 98 {
+        return complain(
+            format!("the line `{line}` is too long for config.txt"),
+            "the firmware reads 98 characters of a line",
+        );
+    }
+    Ok(())
+}
+
+/// `10.0.0.12/24`: address and length of the prefix.
+pub(super) fn cidr(text: &str) -> Result<(IpAddr, u8), Complaint> {
+    let help = "write it with the length of its network, like 192.168.1.12/24";
+    let Some((address, prefix)) = text.split_once('/') else {
+        return complain(format!("`{text}` lacks the length of its network"), help);
+    };
+    let (Ok(address), Ok(prefix)) = (address.parse::<IpAddr>(), prefix.parse::<u8>()) else {
+        return complain(format!("`{text}` is no address"), help);
+    };
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    if prefix == 0 || prefix > bits {
+        return complain(
+            format!("`{text}`: no network has a prefix of {prefix} bits"),
+            help,
+        );
+    }
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return complain(format!("`{text}` is no address for a machine"), help);
+    }
+    if let IpAddr::V4(v4) = address
+        && prefix < 31
+    {
+        let host = u32::MAX >> prefix;
+        let part = v4.to_bits() & host;
+        if part == 0 || part == host {
+            let what = if part == 0 {
+                "the network itself"
+            } else {
+                "its broadcast address"
+            };
+            return complain(format!("`{text}` is {what}, not a machine in it"), help);
+        }
+    }
+    Ok((address, prefix))
+}
+
+/// Whether two addresses are in one network.
+pub(super) fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,186 @@
+//! The files that a manifest names: keys, secrets, files for the nodes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use ssh_key::PublicKey;
+use zeroize::Zeroizing;
+
+use super::check::Complaint;
+
+/// Files are read from the manifest's directory; `~/` is the user's home.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+    home: Option<PathBuf>,
+}
+
+impl Files {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            home: std::env::home_dir(),
+        }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path that a manifest's text means.
+    pub(super) fn resolve(&self, text: &str) -> PathBuf {
+        match (text.strip_prefix("~/"), &self.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => self.dir.join(text),
+        }
+    }
+
+    /// Contents of a file for the nodes.
+    pub(super) fn read(&self, text: &str) -> Result<Vec<u8>, Complaint> {
+        let path = self.resolve(text);
+        fs::read(&path).map_err(|error| unreadable(&path, &error))
+    }
+
+    /// A secret from a file that only its owner can read; one line end at its
+    /// end does not belong to it.
+    pub(super) fn read_secret(&self, text: &str) -> Result<SecretString, Complaint> {
+        let path = self.resolve(text);
+        let shown = path.display();
+        let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            let message = format!("{shown} holds a secret and can be read by other users");
+            return Err((message, format!("chmod 600 {shown}")));
+        }
+        let bytes = Zeroizing::new(fs::read(&path).map_err(|error| unreadable(&path, &error))?);
+        let Ok(secret) = std::str::from_utf8(&bytes) else {
+            return Err((format!("{shown} is not UTF-8 text"), String::new()));
+        };
+        let secret = secret.strip_suffix('\n').unwrap_or(secret);
+        let secret = secret.strip_suffix('\r').unwrap_or(secret);
+        if secret.is_empty() {
+            return Err((
+                format!("{shown} is empty"),
+                "write the secret into it".to_owned(),
+            ));
+        }
+        if secret.contains(['\n', '\r', '\0']) {
+            let message = format!("{shown} holds more than one line");
+            return Err((
+                message,
+                "it must hold the secret and nothing else".to_owned(),
+            ));
+        }
+        Ok(secret.into())
+    }
+
+    /// The lines for `authorized_keys` that an entry of the manifest means: a
+    /// key itself, or the keys of a file.
+    pub(super) fn authorized_keys(&self, entry: &str) -> Result<Vec<String>, Complaint> {
+        if entry.contains("PRIVATE KEY") {
+            return Err(private("this"));
+        }
+        if let Some(line) = parse_key(entry) {
+            return Ok(vec![line]);
+        }
+        // A key has at least two words; what has one is meant as a path.
+        let is_path = entry.starts_with(['/', '.', '~']) || !entry.trim().contains(' ');
+        let path = self.resolve(entry);
+        if !is_path && !path.exists() {
+            let message = format!(
+                "`{}` is neither an SSH public key nor a file",
+                shorten(entry)
+            );
+            return Err((
+                message,
+                "give the line of a .pub file, or its path".to_owned(),
+            ));
+        }
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        if text.contains("PRIVATE KEY") {
+            return Err(private(&path.display().to_string()));
+        }
+        keys_of_file(&path, &text)
+    }
+}
+
+fn keys_of_file(path: &Path, text: &str) -> Result<Vec<String>, Complaint> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let key = |(index, line): (usize, &str)| {
+        parse_key(line).ok_or_else(|| {
+            let message = format!("{}:{} is no SSH public key", path.display(), index + 1);
+            (
+                message,
+                "give the .pub file that ssh-keygen made".to_owned(),
+            )
+        })
+    };
+    let keys = lines.map(key).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        let message = format!("{} holds no SSH public key", path.display());
+        return Err((
+            message,
+            "give the .pub file that ssh-keygen made".to_owned(),
+        ));
+    }
+    Ok(keys)
+}
+
+/// A line of `authorized_keys` with its options and comment, if it is one.
+fn parse_key(line: &str) -> Option<String> {
+    let line = line.trim();
+    if line.chars().any(char::is_control) {
+        return None;
+    }
+    let key = if PublicKey::from_openssh(line).is_ok() {
+        line
+    } else {
+        let (options, key) = split_options(line)?;
+        ssh_key::authorized_keys::ConfigOpts::new(options).ok()?;
+        key
+    };
+    PublicKey::from_openssh(key).ok()?;
+    Some(line.to_owned())
+}
+
+/// Options end at the first space outside of quotes (sshd(8)).
+fn split_options(line: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let end = line.find(|c: char| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    })?;
+    let (options, key) = line.split_at(end);
+    Some((options, key.trim_start()))
+}
+
+fn private(what: &str) -> Complaint {
+    let message = format!("{what} is a PRIVATE key; it must not leave this computer");
+    (
+        message,
+        "give the public half, the file that ends in .pub".to_owned(),
+    )
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Complaint {
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => "check the path; it starts at the manifest's directory",
+        io::ErrorKind::PermissionDenied => "check its permissions",
+        _ => "",
+    };
+    (
+        format!("{} cannot be read ({error})", path.display()),
+        help.to_owned(),
+    )
+}
+
+fn shorten(text: &str) -> String {
+    const MAX: usize = 40;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,211 @@
+//! `cluster.lock`: what was made, and in which generation each node's identity
+//! is. Written by cardmint; holds no secrets.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{ClusterKey, KEY_FILE, KeyError};
+use crate::base::Sha256Digest;
+
+/// Name of the record's file.
+pub const RECORD_FILE: &str = "cluster.lock";
+/// Version of the file's format.
+const VERSION: u32 = 1;
+const HEADER: &str = "# Written by cardmint; keep it beside cluster.toml, in version control if you like.\n\
+                      # It holds no secrets. Without it, nodes fall back to identity generation 0.\n\n";
+
+/// What was made for a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Hostname when its image was made.
+    pub hostname: String,
+    /// Identity generation.
+    pub generation: u32,
+    /// Digest of the base's uncompressed bytes.
+    pub base: Sha256Digest,
+    /// Name of the base.
+    pub base_name: String,
+    /// Digest of the overlay.
+    pub overlay: Sha256Digest,
+    /// Digest of the image: SHA-256 over the SHA-256 of each 4 MiB.
+    pub image: String,
+    /// Fingerprint of the SSH host key.
+    pub host_key: String,
+    /// cloud-init's instance-id.
+    pub instance_id: String,
+    /// Version of cardmint.
+    pub tool: String,
+}
+
+/// The contents of `cluster.lock`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    cluster: String,
+    key_id: String,
+    /// By node number; TOML keys are text.
+    #[serde(default, rename = "node", skip_serializing_if = "BTreeMap::is_empty")]
+    nodes: BTreeMap<Number, Entry>,
+}
+
+/// A node's number as a TOML key, in numeric order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Number(u32);
+
+impl Serialize for Number {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why the record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not what cardmint wrote.
+    #[error(
+        "{} is damaged: {what}. Restore it from a copy or from version control. If nodes never \
+         got a new identity it can be deleted: it is then written anew", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// Written by a later cardmint.
+    #[error("{} was written by a later cardmint; update cardmint", .0.display())]
+    Newer(PathBuf),
+    /// The file cannot be read or written.
+    #[error("{verb} {}", path.display())]
+    Io {
+        /// What was tried, as a gerund.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Record {
+    /// Reads the record of `dir`; a cluster without cards has an empty one.
+    ///
+    /// # Errors
+    /// Where it is damaged or unreadable.
+    pub fn load(dir: &Path) -> Result<Self, RecordError> {
+        let path = dir.join(RECORD_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => {
+                return Err(RecordError::Io {
+                    verb: "reading",
+                    path,
+                    source,
+                });
+            }
+        };
+        let damaged = |what: String| RecordError::Damaged {
+            path: path.clone(),
+            what,
+        };
+        let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
+        let record: Self = toml::from_str(&text).map_err(|error| {
+            // The first line names the place; the rest would quote the file.
+            damaged(
+                error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            )
+        })?;
+        if record.version > VERSION {
+            return Err(RecordError::Newer(path));
+        }
+        Ok(record)
+    }
+
+    /// Changes the record of `dir` as one step: processes that build different
+    /// nodes of one cluster do not lose each other's entries.
+    ///
+    /// # Errors
+    /// Where it is damaged, or cannot be read or written.
+    pub fn update(dir: &Path, change: impl FnOnce(&mut Self)) -> Result<Self, RecordError> {
+        let path = dir.join(RECORD_FILE);
+        let failed = |source| RecordError::Io {
+            verb: "writing",
+            path: path.clone(),
+            source,
+        };
+        // The directory is locked, not the file: the file is replaced each time.
+        let lock = File::open(dir).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let mut record = Self::load(dir)?;
+        change(&mut record);
+        record.version = VERSION;
+        let text = toml::to_string(&record).map_err(|error| failed(io::Error::other(error)))?;
+        let mut builder = tempfile::Builder::new();
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+        let mut file = builder
+            .prefix(".cluster.lock.")
+            .tempfile_in(dir)
+            .map_err(failed)?;
+        file.write_all(HEADER.as_bytes()).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        lock.sync_all().map_err(failed)?;
+        Ok(record)
+    }
+
+    /// Makes sure that the record's cards were made with `key`.
+    ///
+    /// # Errors
+    /// [`KeyError::Other`] where they were not.
+    pub fn check_key(&self, dir: &Path, key: &ClusterKey) -> Result<(), KeyError> {
+        if self.key_id.is_empty() || self.key_id == key.id() {
+            Ok(())
+        } else {
+            Err(KeyError::Other(dir.join(KEY_FILE)))
+        }
+    }
+
+    /// Says whose cards these are.
+    pub fn belongs_to(&mut self, cluster: &str, key: &ClusterKey) {
+        cluster.clone_into(&mut self.cluster);
+        self.key_id = key.id();
+    }
+
+    /// Identity generation of a node; 0 until it is given a new identity.
+    #[must_use]
+    pub fn generation(&self, number: u32) -> u32 {
+        self.nodes
+            .get(&Number(number))
+            .map_or(0, |entry| entry.generation)
+    }
+
+    /// What was made for a node.
+    #[must_use]
+    pub fn entry(&self, number: u32) -> Option<&Entry> {
+        self.nodes.get(&Number(number))
+    }
+
+    /// Notes what was made for a node.
+    pub fn set(&mut self, number: u32, entry: Entry) {
+        self.nodes.insert(Number(number), entry);
+    }
+}
