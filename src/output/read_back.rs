@@ -1,0 +1,145 @@
+//! Reads an image back, past the page cache where that is possible, and tells
+//! which chunks differ from what they must be.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::aligned::{ALIGN, AlignedBuf};
+use super::draft::open_direct;
+use super::error::OutputError;
+use super::expected::Expected;
+use crate::base::Sha256Digest;
+use crate::base::chunk::CHUNK_LEN;
+use crate::interrupt::Interrupt;
+use crate::report::event::{Event, Sink};
+
+/// An image under examination.
+struct Reader {
+    buffered: File,
+    direct: Option<File>,
+}
+
+/// Indexes of the chunks of the file at `path` that are not as expected, in
+/// ascending order. A file of another length differs in its last chunk.
+///
+/// # Errors
+/// Where the file cannot be read, and where the user asks to stop.
+pub fn differing_chunks(
+    path: &Path,
+    expected: &Expected,
+    task: &str,
+    sink: &dyn Sink,
+    interrupt: &Interrupt,
+) -> Result<Vec<usize>, OutputError> {
+    let all: Vec<usize> = (0..expected.chunks()).collect();
+    sink.send(Event::Started {
+        task,
+        verb: "verifying",
+        total: expected.len(),
+    });
+    let result = check(path, expected, &all, &|done| {
+        sink.send(Event::Progressed {
+            task,
+            done: (done as u64 * CHUNK_LEN as u64).min(expected.len()),
+        });
+        interrupt.check().map_err(OutputError::from)
+    });
+    sink.send(Event::Ended { task });
+    result
+}
+
+/// Like [`differing_chunks`], for a clone of a base that has been checked: only
+/// the chunks that the overlay touches are read.
+pub(crate) fn differing_patched_chunks(
+    path: &Path,
+    expected: &Expected,
+) -> Result<Vec<usize>, OutputError> {
+    let patched: Vec<usize> = expected.patched().collect();
+    check(path, expected, &patched, &|_| Ok(()))
+}
+
+fn check(
+    path: &Path,
+    expected: &Expected,
+    chunks: &[usize],
+    progress: &(dyn Fn(usize) -> Result<(), OutputError> + Sync),
+) -> Result<Vec<usize>, OutputError> {
+    let failed = |source| OutputError::io("reading", path, source);
+    let reader = Reader::open(path).map_err(failed)?;
+    let len = reader.buffered.metadata().map_err(failed)?.len();
+    let next = AtomicUsize::new(0);
+    let different = Mutex::new(Vec::new());
+    let worker = || -> Result<(), OutputError> {
+        let mut buf = AlignedBuf::new(CHUNK_LEN);
+        while let Some(&index) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !reader.chunk_is(index, expected, &mut buf).map_err(failed)?
+                && let Ok(mut different) = different.lock()
+            {
+                different.push(index);
+            }
+            progress(next.load(Ordering::Relaxed).min(chunks.len()))?;
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(chunks.len().max(1));
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        handles
+            .into_iter()
+            .try_for_each(|handle| match handle.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })?;
+    let mut different = different.into_inner().unwrap_or_default();
+    if len > expected.len() {
+        different.push(expected.chunks().saturating_sub(1));
+    }
+    different.sort_unstable();
+    different.dedup();
+    Ok(different)
+}
+
+impl Reader {
+    fn open(path: &Path) -> io::Result<Self> {
+        let buffered = File::open(path)?;
+        let direct = open_direct(OpenOptions::new().read(true), path).ok();
+        Ok(Self { buffered, direct })
+    }
+
+    fn chunk_is(
+        &self,
+        index: usize,
+        expected: &Expected,
+        buf: &mut AlignedBuf,
+    ) -> io::Result<bool> {
+        let (offset, len) = expected.range(index);
+        let buf = &mut buf[..len];
+        match self.read(buf, offset) {
+            Ok(()) => Ok(expected.digest(index) == Some(&Sha256Digest::of(buf))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) if buf.len().is_multiple_of(ALIGN) => {
+                match direct.read_exact_at(buf, offset) {
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                        self.buffered.read_exact_at(buf, offset)
+                    }
+                    result => result,
+                }
+            }
+            _ => self.buffered.read_exact_at(buf, offset),
+        }
+    }
+}
