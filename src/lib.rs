@@ -35,8 +35,16 @@
 //! | [`commands`] | one file per subcommand; the only room that prints |
 
 pub mod base;
+pub mod cli;
 pub mod cluster;
+pub mod commands;
+pub mod exit;
+pub mod handover;
 pub mod interrupt;
 pub mod layout;
+pub mod output;
+pub mod overlay;
+pub mod plan;
 pub mod provision;
 pub mod report;
+pub mod ui;

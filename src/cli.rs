@@ -1,0 +1,169 @@
+//! The command line: what was typed, and the help texts. No I/O.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use crate::layout::Mechanism;
+
+/// Mint the SD cards of a whole Raspberry Pi cluster from one stock image.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cardmint",
+    version,
+    max_term_width = 80,
+    after_help = "Try `cardmint demo`: it mints four practice images and touches nothing else.\n\
+                  Exit codes: 0 done, 1 failed, 2 usage or manifest, 3 refused for safety,\n\
+                  4 verification found a difference, 130 interrupted."
+)]
+pub struct Cli {
+    /// Work in the cluster's directory DIR instead of the current one
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+
+    /// Print nothing but errors and what was asked for
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Tell more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a cluster: writes cluster.toml and cluster.key
+    Init(InitArgs),
+    /// Show what each card will hold and why; writes nothing
+    Plan(PlanArgs),
+    /// Make the node images
+    Build(BuildArgs),
+    /// Check that an image holds exactly what is planned for a node
+    Verify(VerifyArgs),
+    /// Show what is on an image, a compressed image or a card
+    Inspect(InspectArgs),
+    /// Make a practice cluster and its images in a new directory
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands to DIR
+    Man {
+        /// Directory for the pages
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Directory of the cluster; its name becomes the cluster's name
+    #[arg(value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Ask nothing; take the defaults for what is not given
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Image to build on: a path, or a catalogue name
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub image: Option<String>,
+    /// Number of nodes [default: 4]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
+    /// Hostname of the nodes; {n} is the node's number [default: raspberrypi{n}]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub hostname: Option<String>,
+    /// Name of the user on the nodes [default: pi]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Public key file to let in; may be repeated [default: ~/.ssh/id_*.pub]
+    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Vec<PathBuf>,
+}
+
+/// Which nodes, and how they take their settings.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Only these nodes: numbers, ranges or hostnames, such as 0-3,7
+    #[arg(long, value_name = "SET")]
+    pub nodes: Option<String>,
+    /// Overrule how the image takes its settings: cloud-init or firstrun
+    #[arg(long, value_name = "MECHANISM")]
+    pub mechanism: Option<Mechanism>,
+    /// Directory of the images [default: images, in the cluster's directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which nodes
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Print one file of the boot partition as planned, secrets masked
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub show: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Which nodes
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Replace existing images that differ from the plan
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The node: hostname or number
+    pub node: String,
+    /// The image or card to check
+    #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub target: PathBuf,
+    /// Overrule how the image takes its settings: cloud-init or firstrun
+    #[arg(long, value_name = "MECHANISM")]
+    pub mechanism: Option<Mechanism>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Image, compressed image or card
+    #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub target: PathBuf,
+    /// Overrule how the image takes its settings: cloud-init or firstrun
+    #[arg(long, value_name = "MECHANISM")]
+    pub mechanism: Option<Mechanism>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Directory to make
+    #[arg(value_name = "DIR", default_value = "cardmint-demo", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+}

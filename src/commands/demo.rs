@@ -1,0 +1,91 @@
+//! `cardmint demo`: the main job from end to end on the practice base, in a new
+//! directory, asking nothing.
+
+use anyhow::{Result, bail};
+
+use super::catalogue::PRACTICE;
+use super::{Context, Refused, build, init, plan, verify};
+use crate::cli::{BuildArgs, DemoArgs, InitArgs, PlanArgs, Selection, VerifyArgs};
+use crate::exit::ExitCode;
+
+pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode> {
+    let dir = context.dir.join(&args.dir);
+    if dir.exists() {
+        bail!(Refused(format!(
+            "{} is there already; remove it or name another directory",
+            dir.display()
+        )));
+    }
+    let show = |context: &mut Context<'_>, command: &str| {
+        context.tell(format_args!("\n$ cardmint {command}"))
+    };
+    show(
+        context,
+        &format!("init {} --yes --image {PRACTICE}", args.dir.display()),
+    )?;
+    init::run(context, &init_args(args))?;
+    context.dir = dir;
+    show(context, "plan")?;
+    plan::run(
+        context,
+        &PlanArgs {
+            selection: everything(),
+            show: None,
+            json: false,
+        },
+    )?;
+    show(context, "build")?;
+    let built = build::run(
+        context,
+        &BuildArgs {
+            selection: everything(),
+            force: false,
+            json: false,
+        },
+    )?;
+    if built != ExitCode::Done {
+        return Ok(built);
+    }
+    let mut codes = Vec::new();
+    for number in 0..4 {
+        let name = format!("raspberrypi{number}");
+        let target = context.dir.join("images").join(format!("{name}.img"));
+        show(context, &format!("verify {name} images/{name}.img"))?;
+        let args = VerifyArgs {
+            node: name,
+            target,
+            mechanism: None,
+            json: false,
+        };
+        codes.push(verify::run(context, &args)?);
+    }
+    context.tell(format_args!(
+        "\nThe practice base boots nothing. For real cards:\n  \
+         1. download Raspberry Pi OS Lite from https://www.raspberrypi.com/software/operating-systems/\n  \
+         2. cardmint init mycluster --image <the .img.xz> && cd mycluster\n  \
+         3. cardmint plan && cardmint build\n  \
+         4. write each image to its card, for example:\n     \
+         sudo dd if=images/raspberrypi0.img of=/dev/sdX bs=4M oflag=direct conv=fsync status=progress"
+    ))?;
+    Ok(ExitCode::merge(codes))
+}
+
+fn init_args(args: &DemoArgs) -> InitArgs {
+    InitArgs {
+        dir: args.dir.clone(),
+        yes: true,
+        image: Some(PRACTICE.to_owned()),
+        count: None,
+        hostname: None,
+        user: None,
+        keys: Vec::new(),
+    }
+}
+
+fn everything() -> Selection {
+    Selection {
+        nodes: None,
+        mechanism: None,
+        out: None,
+    }
+}

@@ -1,0 +1,134 @@
+//! Where an image differs from its plan, in words: which file, which region.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::base::ReadAt;
+use crate::base::read_at::RawFile;
+use crate::layout::Layout;
+use crate::layout::fat::{Entry, Fat};
+use crate::output::Expected;
+
+/// What differs between an image and its plan.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    /// Files of the boot partition: `user-data differs`.
+    pub(super) files: Vec<String>,
+    /// Runs of differing sectors, and the partition they are in.
+    pub(super) regions: Vec<Region>,
+}
+
+/// A run of sectors that differ.
+#[derive(Debug)]
+pub(super) struct Region {
+    pub(super) range: Range<u64>,
+    pub(super) place: String,
+}
+
+/// Sectors closer than this count as one region.
+const GAP: u64 = 64 << 10;
+/// Regions listed one by one; more say nothing new.
+pub(super) const MAX_REGIONS: usize = 16;
+
+/// Looks for the differences within the chunks that are known to differ.
+pub(super) fn find(
+    path: &Path,
+    planned: &dyn ReadAt,
+    layout: &Layout,
+    expected: &Expected,
+    chunks: &[usize],
+) -> Result<Differences> {
+    let failed = || format!("reading {}", path.display());
+    let image = RawFile::new(File::open(path).with_context(failed)?).with_context(failed)?;
+    let mut regions: Vec<Range<u64>> = Vec::new();
+    for &index in chunks {
+        let (offset, len) = expected.range(index);
+        let mut wanted = vec![0; len];
+        planned.read_exact_at(&mut wanted, offset)?;
+        // Behind the end of a short image there is nothing that could be right.
+        let there = usize::try_from(image.len().saturating_sub(offset)).map_or(len, |n| n.min(len));
+        let mut found = vec![0; there];
+        image
+            .read_exact_at(&mut found, offset)
+            .with_context(failed)?;
+        collect(&mut regions, offset, &wanted, &found);
+    }
+    if image.len() > expected.len() {
+        regions.push(expected.len()..image.len());
+    }
+    let place = |range: &Range<u64>| place_of(layout, range.start);
+    let files = compare_files(&image, planned, layout);
+    let regions = regions
+        .into_iter()
+        .map(|range| Region {
+            place: place(&range),
+            range,
+        })
+        .collect();
+    Ok(Differences { files, regions })
+}
+
+fn collect(regions: &mut Vec<Range<u64>>, offset: u64, wanted: &[u8], found: &[u8]) {
+    const SECTOR: usize = 512;
+    for (at, sector) in (0..).step_by(SECTOR).zip(wanted.chunks(SECTOR)) {
+        let end = (at + sector.len()).min(found.len());
+        if found.get(at..end) == Some(sector) {
+            continue;
+        }
+        let start = offset + at as u64;
+        let end = start + sector.len() as u64;
+        match regions.last_mut() {
+            Some(last) if start <= last.end + GAP => last.end = end,
+            _ => regions.push(start..end),
+        }
+    }
+}
+
+fn place_of(layout: &Layout, offset: u64) -> String {
+    let partition =
+        layout.disk.partitions.iter().find(|partition| {
+            (partition.offset..partition.offset + partition.len).contains(&offset)
+        });
+    match partition {
+        Some(partition) if partition.number == layout.boot.partition.number => {
+            format!("partition {}, the boot partition", partition.number)
+        }
+        Some(partition) => format!("partition {}", partition.number),
+        None => "outside the partitions".to_owned(),
+    }
+}
+
+/// Files of the root directory that differ, are missing or do not belong there.
+/// An unreadable boot partition is told as such: its regions are listed anyway.
+fn compare_files(image: &dyn ReadAt, planned: &dyn ReadAt, layout: &Layout) -> Vec<String> {
+    let partition = &layout.boot.partition;
+    let open = |source| Fat::open(source, partition).and_then(|fat| Ok((fat.root()?, fat)));
+    let (Ok((wanted, wanted_fat)), Ok((found, found_fat))) = (open(planned), open(image)) else {
+        return vec!["the boot partition's file system is unreadable".to_owned()];
+    };
+    let same = |entry: &Entry, other: &Entry| {
+        entry.len == other.len && bytes(&wanted_fat, entry) == bytes(&found_fat, other)
+    };
+    let mut files = Vec::new();
+    for entry in wanted.iter().filter(|entry| !entry.is_dir) {
+        match found.iter().find(|other| other.is_named(&entry.name)) {
+            None => files.push(format!("{} is missing", entry.name)),
+            Some(other) if !same(entry, other) => files.push(format!("{} differs", entry.name)),
+            Some(_) => {}
+        }
+    }
+    for other in &found {
+        if !wanted.iter().any(|entry| entry.is_named(&other.name)) {
+            files.push(format!("{} does not belong there", other.name));
+        }
+    }
+    files
+}
+
+/// Contents of a file, however long; `None` where it cannot be read.
+fn bytes(fat: &Fat<'_>, entry: &Entry) -> Option<Vec<u8>> {
+    fat.read_any(entry).ok()
+}

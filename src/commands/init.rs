@@ -1,0 +1,254 @@
+//! `cardmint init`: a few questions, then `cluster.toml` and `cluster.key`.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::workspace::{LOGIN_KEY, MANIFEST, write_whole};
+use super::{Context, Refused, Usage};
+use crate::cli::InitArgs;
+use crate::cluster::new::{NewManifest, NewWifi};
+use crate::cluster::{ClusterKey, new_login_key, password_hash};
+use crate::exit::ExitCode;
+use crate::ui::ask;
+
+pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode> {
+    let dir = context.dir.join(&args.dir);
+    refuse_existing(&dir)?;
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let name = cluster_name(&dir)?;
+    let mut answers = defaults(args, &name, &dir)?;
+    if !args.yes && ask::can_ask() {
+        ask_all(args, &dir, &mut answers)?;
+    }
+    if answers.authorized_keys.is_empty() {
+        answers.authorized_keys.push(make_login_key(&dir, &name)?);
+        context.tell(format_args!(
+            "No SSH key was found, so one was made for this cluster: {}",
+            dir.join(LOGIN_KEY).display()
+        ))?;
+    }
+    ClusterKey::create(&dir)?;
+    write_whole(&dir.join(MANIFEST), &answers.render())?;
+    tell_next(context, args, &dir, &answers.image)?;
+    Ok(ExitCode::Done)
+}
+
+/// A manifest is somebody's work, and a key cannot be made again.
+fn refuse_existing(dir: &Path) -> Result<()> {
+    for name in [
+        MANIFEST,
+        crate::cluster::KEY_FILE,
+        crate::cluster::RECORD_FILE,
+    ] {
+        if dir.join(name).exists() {
+            bail!(Refused(format!(
+                "{} is there already; `init` replaces nothing. Choose another directory",
+                dir.join(name).display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn cluster_name(dir: &Path) -> Result<String> {
+    let dir = dir
+        .canonicalize()
+        .with_context(|| dir.display().to_string())?;
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let name = name.trim_matches('-').to_owned();
+    Ok(if name.is_empty() {
+        "cluster".to_owned()
+    } else {
+        name
+    })
+}
+
+fn defaults(args: &InitArgs, name: &str, dir: &Path) -> Result<NewManifest> {
+    let image = match &args.image {
+        Some(image) => absolute_if_file(image)?,
+        None => find_image(dir).unwrap_or_else(|| "raspios-lite-arm64".to_owned()),
+    };
+    let authorized_keys = if args.keys.is_empty() {
+        own_keys()
+    } else {
+        args.keys
+            .iter()
+            .map(|path| key_path(path))
+            .collect::<Result<_>>()?
+    };
+    Ok(NewManifest {
+        name: name.to_owned(),
+        hostname: args
+            .hostname
+            .clone()
+            .unwrap_or_else(|| "raspberrypi{n}".to_owned()),
+        count: args.count.unwrap_or(4),
+        image,
+        user: args.user.clone().unwrap_or_else(|| "pi".to_owned()),
+        authorized_keys,
+        password_hash: None,
+        wifi: None,
+    })
+}
+
+/// The manifest reads paths from its own directory, the command line from the
+/// current one.
+fn absolute_if_file(image: &str) -> Result<String> {
+    let path = Path::new(image);
+    if !path.exists() {
+        return Ok(image.to_owned());
+    }
+    let path = path.canonicalize().with_context(|| image.to_owned())?;
+    match path.to_str() {
+        Some(path) => Ok(path.to_owned()),
+        None => bail!(Usage(format!(
+            "{}: a manifest is UTF-8 text and cannot name this path; rename it, or move it into \
+             the cluster's directory under another name",
+            path.display()
+        ))),
+    }
+}
+
+fn key_path(path: &Path) -> Result<String> {
+    if !path.exists() {
+        bail!(Usage(format!("there is no key file {}", path.display())));
+    }
+    absolute_if_file(&path.to_string_lossy())
+}
+
+/// An image that lies in the cluster's directory, newest name first.
+fn find_image(dir: &Path) -> Option<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.contains("raspios") && name.contains(".img"))
+        .collect();
+    names.sort();
+    names.pop()
+}
+
+/// The user's own public keys, as `~` paths: the manifest may be shared.
+fn own_keys() -> Vec<String> {
+    let Some(home) = std::env::home_dir() else {
+        return Vec::new();
+    };
+    ["id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub"]
+        .into_iter()
+        .filter(|name| home.join(".ssh").join(name).is_file())
+        .map(|name| format!("~/.ssh/{name}"))
+        .collect()
+}
+
+fn ask_all(args: &InitArgs, dir: &Path, answers: &mut NewManifest) -> Result<()> {
+    if args.count.is_none() {
+        let count = ask::text("How many nodes", answers.count.to_string())?;
+        answers.count = count
+            .parse()
+            .map_err(|_| Usage(format!("`{count}` is no number")))?;
+    }
+    if args.hostname.is_none() {
+        let question = "Their hostname ({n} is the node's number)";
+        answers.hostname = ask::text(question, answers.hostname.clone())?;
+    }
+    if args.image.is_none() {
+        let image = ask::text("Image to build on", answers.image.clone())?;
+        answers.image = absolute_if_file(&image)?;
+    }
+    if args.user.is_none() {
+        answers.user = ask::text("User on the nodes", answers.user.clone())?;
+    }
+    let question = "Password of that user (empty: log in with a key only)";
+    if let Some(password) = ask::secret(question)? {
+        answers.password_hash = Some(password_hash(&password)?);
+    }
+    if ask::confirm("Join a Wi-Fi network")? {
+        answers.wifi = Some(ask_wifi(dir)?);
+    }
+    Ok(())
+}
+
+fn ask_wifi(dir: &Path) -> Result<NewWifi> {
+    let ssid = ask::text("Name of the network", String::new())?;
+    let country = ask::text("Country it is in (two letters)", "GB".to_owned())?.to_uppercase();
+    let psk_file = match ask::secret("Passphrase (empty: an open network)")? {
+        None => None,
+        Some(passphrase) => {
+            let psk = crate::cluster::wifi_psk(&passphrase, &ssid);
+            write_secret(&dir.join("wifi.psk"), &psk)?;
+            Some("wifi.psk".to_owned())
+        }
+    };
+    Ok(NewWifi {
+        ssid,
+        country,
+        psk_file,
+    })
+}
+
+/// Makes a key pair to log in with; returns the name of the public half.
+pub(super) fn make_login_key(dir: &Path, cluster: &str) -> Result<String> {
+    let key = new_login_key(&format!("cardmint@{cluster}"))?;
+    write_secret(&dir.join(LOGIN_KEY), &key.private)?;
+    let public = format!("{LOGIN_KEY}.pub");
+    write_whole(&dir.join(&public), &format!("{}\n", key.public))?;
+    // A path, not a bare word: the manifest tells files from keys by their look.
+    Ok(format!("./{public}"))
+}
+
+/// Writes a new file that only its owner can read.
+fn write_secret(path: &Path, secret: &SecretString) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        let text = secret.expose_secret();
+        file.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            file.write_all(b"\n")?;
+        }
+        file.sync_all()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+fn tell_next(context: &mut Context<'_>, args: &InitArgs, dir: &Path, image: &str) -> Result<()> {
+    context.tell(format_args!(
+        "Made {} and {}.",
+        MANIFEST,
+        crate::cluster::KEY_FILE
+    ))?;
+    context.tell(format_args!(
+        "Keep a copy of {}: every card's identity is derived from it.",
+        dir.join(crate::cluster::KEY_FILE).display()
+    ))?;
+    let is_file = dir.join(image).is_file();
+    if !is_file && image != super::catalogue::PRACTICE {
+        context.tell(format_args!(
+            "note: {}",
+            super::catalogue::not_here(image, "image")
+        ))?;
+    }
+    let cd = if args.dir == Path::new(".") {
+        String::new()
+    } else {
+        format!("cd {} && ", args.dir.display())
+    };
+    context.tell(format_args!("\nNext: {cd}cardmint plan"))
+}

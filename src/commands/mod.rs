@@ -1,0 +1,117 @@
+//! One file per subcommand: thin glue that reads top to bottom like its help
+//! text. The only room that prints, and the only one that knows exit codes.
+
+mod bases;
+mod build;
+mod catalogue;
+mod completions;
+mod demo;
+mod difference;
+mod init;
+mod inspect;
+mod man;
+mod plan;
+mod verify;
+mod workspace;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::cluster::{KeyError, ManifestErrors};
+use crate::exit::ExitCode;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::plan::PlanError;
+use crate::ui::progress::{Progress, Verbosity};
+
+/// What every command gets: where it works and how it talks.
+pub struct Context<'a> {
+    /// Directory of the cluster.
+    pub dir: PathBuf,
+    /// How much to say.
+    pub verbosity: Verbosity,
+    /// Where progress goes.
+    pub progress: Progress,
+    /// Set by Ctrl-C.
+    pub interrupt: Interrupt,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+}
+
+impl Context<'_> {
+    /// Prints what a person wants to know but did not ask for.
+    fn tell(&mut self, text: impl std::fmt::Display) -> Result<()> {
+        if self.verbosity != Verbosity::Quiet {
+            writeln!(self.out, "{text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Refused for safety: nothing was changed. Exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// Asked in a way that cannot be answered. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// Whatever kept it from its work; [`exit_code`] tells the code of it.
+pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCode> {
+    let verbosity = match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let mut context = Context {
+        dir: cli.directory.unwrap_or_else(|| PathBuf::from(".")),
+        verbosity,
+        progress: Progress::new(verbosity),
+        interrupt,
+        out,
+    };
+    match cli.command {
+        Command::Init(args) => init::run(&mut context, &args),
+        Command::Plan(args) => plan::run(&mut context, &args),
+        Command::Build(args) => build::run(&mut context, &args),
+        Command::Verify(args) => verify::run(&mut context, &args),
+        Command::Inspect(args) => inspect::run(&mut context, &args),
+        Command::Demo(args) => demo::run(&mut context, &args),
+        Command::Completions { shell } => completions::run(&mut context, shell),
+        Command::Man { dir } => man::run(&mut context, dir.as_deref()),
+    }
+}
+
+/// The exit code that an error stands for.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    for cause in error.chain() {
+        if cause.is::<Interrupted>() {
+            return ExitCode::Interrupted;
+        }
+        let is_refusal = cause.is::<Refused>()
+            || cause
+                .downcast_ref::<KeyError>()
+                .is_some_and(KeyError::is_refusal);
+        if is_refusal {
+            return ExitCode::Refused;
+        }
+        if cause.is::<Usage>()
+            || cause.is::<ManifestErrors>()
+            || matches!(
+                cause.downcast_ref::<PlanError>(),
+                Some(PlanError::Board { .. })
+            )
+        {
+            return ExitCode::Usage;
+        }
+    }
+    ExitCode::Failed
+}

@@ -1,0 +1,77 @@
+//! `cardmint plan`: what each card will hold and why. Writes nothing.
+
+use anyhow::{Result, bail};
+
+use super::workspace::Workspace;
+use super::{Context, Usage};
+use crate::cli::PlanArgs;
+use crate::exit::ExitCode;
+use crate::plan;
+use crate::provision::provision;
+use crate::ui::progress::Verbosity;
+
+pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode> {
+    let workspace = Workspace::open(context)?;
+    let nodes = workspace.select(args.selection.nodes.as_deref())?;
+    let bases = workspace.bases(context, &nodes, args.selection.mechanism)?;
+    if let Some(file) = &args.show {
+        return show(context, &workspace, file, &nodes[0], &bases);
+    }
+    let out = args
+        .selection
+        .out
+        .clone()
+        .unwrap_or_else(|| workspace.dir.join("images"));
+    let orders = workspace.orders(nodes, &bases, &out)?;
+    let mut plan = plan::make(
+        &workspace.cluster.name,
+        &bases.list,
+        orders,
+        &workspace.templates,
+    )?;
+    plan.verbose = context.verbosity == Verbosity::Verbose;
+    if args.json {
+        serde_json::to_writer_pretty(&mut *context.out, &plan.to_json())?;
+        writeln!(context.out)?;
+        return Ok(ExitCode::Done);
+    }
+    write!(context.out, "{plan}")?;
+    for notice in &workspace.cluster.notices {
+        writeln!(context.out, "\nnote: {notice}")?;
+    }
+    context.tell("\nNothing was written. `cardmint build` makes these images.")?;
+    Ok(ExitCode::Done)
+}
+
+/// Prints one boot file of the first chosen node. The file is rendered anew
+/// from values that never held a secret.
+fn show(
+    context: &mut Context<'_>,
+    workspace: &Workspace,
+    file: &str,
+    node: &crate::cluster::Node,
+    bases: &super::bases::Bases,
+) -> Result<ExitCode> {
+    let identity = workspace.identity(node)?.masked();
+    let on = &bases.list[bases.of_node[0]];
+    let boot_files = provision(&node.masked(), &on.os, &identity, &workspace.templates)?;
+    match boot_files
+        .files
+        .iter()
+        .find(|boot_file| boot_file.name == file)
+    {
+        Some(found) => context.out.write_all(&found.bytes)?,
+        None => {
+            let names: Vec<&str> = boot_files
+                .files
+                .iter()
+                .map(|boot_file| boot_file.name.as_str())
+                .collect();
+            bail!(Usage(format!(
+                "no file `{file}` is planned; there are {}",
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,169 @@
+//! A cluster's directory, loaded: manifest, key, record, templates.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use super::bases::{self, Bases};
+use crate::base::Cache;
+use crate::cluster::identity::IdentityError;
+use crate::cluster::{Cluster, ClusterKey, Identity, Node, NodeSet, Record};
+use crate::handover::{self, Host};
+use crate::layout::Mechanism;
+use crate::plan::Order;
+use crate::provision::Templates;
+use crate::ui::ask::Terminal;
+
+/// Name of the manifest.
+pub(super) const MANIFEST: &str = "cluster.toml";
+/// Private key that `init` makes where the user has none; public half beside it.
+pub(super) const LOGIN_KEY: &str = "id_ed25519";
+
+/// Everything that is in a cluster's directory.
+pub(super) struct Workspace {
+    pub(super) dir: PathBuf,
+    pub(super) cluster: Cluster,
+    pub(super) key: ClusterKey,
+    pub(super) record: Record,
+    pub(super) templates: Templates,
+    pub(super) cache: Cache,
+}
+
+impl Workspace {
+    /// Loads the directory of `context`; nothing is written.
+    pub(super) fn open(context: &Context<'_>) -> Result<Self> {
+        let dir = context.dir.clone();
+        let cluster = Cluster::load(&dir.join(MANIFEST), &mut Terminal)?;
+        let key = ClusterKey::load(&dir)?;
+        let record = Record::load(&dir)?;
+        record.check_key(&dir, &key)?;
+        let templates = load_templates(&dir.join("templates"))?;
+        let cache = Cache::open_default()?;
+        Ok(Self {
+            dir,
+            cluster,
+            key,
+            record,
+            templates,
+            cache,
+        })
+    }
+
+    /// The nodes that `--nodes` names, or all.
+    pub(super) fn select(&self, set: Option<&str>) -> Result<Vec<Node>> {
+        match set {
+            None => Ok(self.cluster.nodes.clone()),
+            Some(text) => {
+                let set = NodeSet::parse(text).map_err(|error| super::Usage(error.to_string()))?;
+                let nodes = self.cluster.select(&set);
+                Ok(nodes.map_err(|error| super::Usage(error.to_string()))?)
+            }
+        }
+    }
+
+    /// Opens the bases of `nodes`; `mechanism` wins over the manifest's.
+    pub(super) fn bases(
+        &self,
+        context: &Context<'_>,
+        nodes: &[Node],
+        mechanism: Option<Mechanism>,
+    ) -> Result<Bases> {
+        bases::open_all(
+            context,
+            &self.cache,
+            nodes,
+            mechanism.or(self.cluster.mechanism),
+        )
+    }
+
+    /// What is derived for a node, in the generation that the record says.
+    pub(super) fn identity(&self, node: &Node) -> Result<Identity, IdentityError> {
+        Identity::derive(&self.key, node, self.record.generation(node.number))
+    }
+
+    /// Orders for `nodes`, whose images go to `out`.
+    pub(super) fn orders(
+        &self,
+        nodes: Vec<Node>,
+        bases: &Bases,
+        out: &Path,
+    ) -> Result<Vec<Order>, IdentityError> {
+        let order = |(node, &base): (Node, &usize)| {
+            let identity = self.identity(&node)?;
+            let path = out.join(format!("{}.img", node.hostname));
+            Ok(Order {
+                node,
+                base,
+                identity,
+                path,
+            })
+        };
+        nodes.into_iter().zip(&bases.of_node).map(order).collect()
+    }
+
+    /// Writes `known_hosts` and `ssh_config` for all nodes of the cluster, and
+    /// says where.
+    pub(super) fn write_handover(&self) -> Result<PathBuf> {
+        let folder = self.dir.join("handover");
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let host = |node| {
+            Ok(Host {
+                node,
+                host_key: self.identity(node)?.host_key.public,
+            })
+        };
+        let hosts = self.cluster.nodes.iter().map(host);
+        let hosts: Vec<Host<'_>> = hosts.collect::<Result<_, IdentityError>>()?;
+        let login_key = self.dir.join(LOGIN_KEY);
+        let login_key = login_key
+            .exists()
+            .then(|| login_key.canonicalize())
+            .transpose()?;
+        let config = handover::ssh_config(&hosts, &folder, login_key.as_deref());
+        write_whole(&folder.join("known_hosts"), &handover::known_hosts(&hosts))?;
+        write_whole(&folder.join("ssh_config"), &config)?;
+        Ok(folder)
+    }
+}
+
+/// Replaces a file as a whole: readers see the old text or the new one.
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(dir)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Templates that replace those of cardmint, by file name.
+fn load_templates(folder: &Path) -> Result<Templates> {
+    let mut overrides = BTreeMap::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if name.starts_with('.') || name.ends_with('~') {
+                continue;
+            }
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("reading the template {}", path.display()))?;
+            overrides.insert(name, text);
+        }
+    }
+    Templates::with_overrides(overrides)
+        .map_err(|error| super::Usage(format!("{}: {error}", folder.display())).into())
+}

@@ -1,0 +1,65 @@
+//! Questions, asked only where somebody can answer.
+
+use std::io::IsTerminal;
+
+use dialoguer::theme::ColorfulTheme;
+use dialoguer::{Confirm, Input, Password};
+use secrecy::SecretString;
+
+use crate::cluster::Ask;
+
+/// Whether questions can be asked at all.
+#[must_use]
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks for a line of text; Enter takes `default`.
+///
+/// # Errors
+/// Where the terminal fails.
+pub fn text(question: &str, default: String) -> dialoguer::Result<String> {
+    Input::with_theme(&ColorfulTheme::default())
+        .with_prompt(question)
+        .default(default)
+        .interact_text()
+}
+
+/// Asks yes or no; Enter says no.
+///
+/// # Errors
+/// Where the terminal fails.
+pub fn confirm(question: &str) -> dialoguer::Result<bool> {
+    Confirm::with_theme(&ColorfulTheme::default())
+        .with_prompt(question)
+        .default(false)
+        .interact()
+}
+
+/// Asks for a secret, which is not shown, twice; nothing where it is left empty.
+///
+/// # Errors
+/// Where the terminal fails.
+pub fn secret(question: &str) -> dialoguer::Result<Option<SecretString>> {
+    let answer = Password::with_theme(&ColorfulTheme::default())
+        .with_prompt(question)
+        .with_confirmation("once more", "the two differ")
+        .allow_empty_password(true)
+        .interact()?;
+    Ok((!answer.is_empty()).then(|| answer.into()))
+}
+
+/// Answers what a manifest leaves open, at the terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal;
+
+impl Ask for Terminal {
+    fn wifi_passphrase(&mut self, ssid: &str) -> Option<SecretString> {
+        if !can_ask() {
+            return None;
+        }
+        secret(&format!("Passphrase of the Wi-Fi network {ssid:?}"))
+            .ok()
+            .flatten()
+    }
+}

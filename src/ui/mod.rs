@@ -1,0 +1,13 @@
+//! What a person sees while work runs: progress, questions, complaints.
+
+pub mod ask;
+pub mod progress;
+
+use std::io::Write;
+
+/// Prints a problem on standard error, in red where colours are wanted.
+pub fn complain(message: &str) {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    // Nothing can be done if standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {message}");
+}
