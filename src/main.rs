@@ -39,8 +39,10 @@ fn run(cli: Cli) -> Result<exit::ExitCode> {
 /// `cardmint plan | head` ends well: whoever closed the pipe has seen enough.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause
+        let io = cause
             .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+            .map(std::io::Error::kind);
+        let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
+        io.or_else(json) == Some(ErrorKind::BrokenPipe)
     })
 }

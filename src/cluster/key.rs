@@ -1,9 +1,9 @@
 //! `cluster.key`: the one secret to keep. Everything that makes a node itself is
 //! derived from it.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hkdf::Hkdf;
@@ -48,7 +48,7 @@ pub enum KeyError {
     )]
     Lost(PathBuf),
     /// Others can read it.
-    #[error("{path} can be read by other users (mode {mode:04o}). Close it: chmod 600 {path}")]
+    #[error("{path} can be read by other users (mode {mode:04o}). Close it: chmod 600 '{path}'")]
     Open {
         /// The file.
         path: String,
@@ -72,6 +72,18 @@ pub enum KeyError {
          one, or work in another directory", .0.display()
     )]
     Other(PathBuf),
+    /// The record was written for a cluster of another name.
+    #[error(
+        "this cluster was called `{was}` when its cards were made, and is now called `{is}`. \
+         Identities are derived from the name, so every node would become a new machine: set \
+         name = \"{was}\" in cluster.toml, or move {RECORD_FILE} away if that is what you want"
+    )]
+    Renamed {
+        /// The name in the record.
+        was: String,
+        /// The name in the manifest.
+        is: String,
+    },
     /// The file exists already.
     #[error("{} is there already; it is never replaced", .0.display())]
     Exists(PathBuf),
@@ -94,7 +106,11 @@ impl KeyError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Lost(_) | Self::Open { .. } | Self::Other(_) | Self::Exists(_)
+            Self::Lost(_)
+                | Self::Renamed { .. }
+                | Self::Open { .. }
+                | Self::Other(_)
+                | Self::Exists(_)
         )
     }
 }
@@ -122,11 +138,19 @@ impl ClusterKey {
              # every card (host keys, password salts) is derived from it.\n{}\n",
             *Zeroizing::new(hex::encode(*bytes)),
         ));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let mut file = options.open(&path).map_err(failed)?;
+        // Complete or not at all: half a key would never be replaced. Temporary
+        // files are made with mode 0600.
+        let mut file = tempfile::Builder::new()
+            .prefix(".cluster.key.")
+            .tempfile_in(dir)
+            .map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(&path)
+            .map_err(|error| failed(error.error))?;
+        fs::File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(failed)?;
         Ok(Self(bytes))
     }
 

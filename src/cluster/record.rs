@@ -172,15 +172,21 @@ impl Record {
         Ok(record)
     }
 
-    /// Makes sure that the record's cards were made with `key`.
+    /// Makes sure that the record's cards belong to this cluster: identities are
+    /// derived from its name and key.
     ///
     /// # Errors
-    /// [`KeyError::Other`] where they were not.
-    pub fn check_key(&self, dir: &Path, key: &ClusterKey) -> Result<(), KeyError> {
-        if self.key_id.is_empty() || self.key_id == key.id() {
+    /// [`KeyError::Other`] or [`KeyError::Renamed`] where they do not.
+    pub fn check_owner(&self, dir: &Path, name: &str, key: &ClusterKey) -> Result<(), KeyError> {
+        if self.key_id.is_empty() {
             Ok(())
-        } else {
+        } else if self.key_id != key.id() {
             Err(KeyError::Other(dir.join(KEY_FILE)))
+        } else if self.cluster != name {
+            let (was, is) = (self.cluster.clone(), name.to_owned());
+            Err(KeyError::Renamed { was, is })
+        } else {
+            Ok(())
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         .selection
         .out
         .clone()
-        .unwrap_or_else(|| workspace.dir.join("images"));
+        .unwrap_or_else(|| context.path("images"));
     let orders = workspace.orders(nodes, &bases, &out)?;
     let plan = plan::make(
         &workspace.cluster.name,
@@ -267,7 +267,7 @@ fn report(
         serde_json::to_writer_pretty(&mut *context.out, &report)?;
         writeln!(context.out)?;
     } else {
-        context.tell(summary(plan, fates))?;
+        context.tell(summary(plan, fates).trim_fmt())?;
     }
     for (card, fate) in plan.cards.iter().zip(fates) {
         if let Some(problem) = fate.problem(&card.path) {

@@ -9,7 +9,7 @@ use crate::cli::{BuildArgs, DemoArgs, InitArgs, PlanArgs, Selection, VerifyArgs}
 use crate::exit::ExitCode;
 
 pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode> {
-    let dir = context.dir.join(&args.dir);
+    let dir = context.path(&args.dir);
     if dir.exists() {
         bail!(Refused(format!(
             "{} is there already; remove it or name another directory",

@@ -17,7 +17,7 @@ use crate::exit::ExitCode;
 use crate::ui::ask;
 
 pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode> {
-    let dir = context.dir.join(&args.dir);
+    let dir = context.path(&args.dir);
     refuse_existing(&dir)?;
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let name = cluster_name(&dir)?;

@@ -109,7 +109,7 @@ fn show(context: &mut Context<'_>, target: &Path, findings: &Findings) -> Result
     };
     writeln!(context.out, "boots     {boards}")?;
     writeln!(context.out, "\n{}", drawing(layout))?;
-    writeln!(context.out, "{}", partitions(findings))?;
+    writeln!(context.out, "{}", partitions(findings).trim_fmt())?;
     show_node(context, findings)
 }
 

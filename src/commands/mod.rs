@@ -15,7 +15,7 @@ mod verify;
 mod workspace;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -41,6 +41,15 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// A path within the cluster's directory, as short as it can be shown.
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        if self.dir == Path::new(".") {
+            name.as_ref().to_owned()
+        } else {
+            self.dir.join(name)
+        }
+    }
+
     /// Prints what a person wants to know but did not ask for.
     fn tell(&mut self, text: impl std::fmt::Display) -> Result<()> {
         if self.verbosity != Verbosity::Quiet {

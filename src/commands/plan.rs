@@ -21,7 +21,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
         .selection
         .out
         .clone()
-        .unwrap_or_else(|| workspace.dir.join("images"));
+        .unwrap_or_else(|| context.path("images"));
     let orders = workspace.orders(nodes, &bases, &out)?;
     let mut plan = plan::make(
         &workspace.cluster.name,

@@ -37,10 +37,10 @@ impl Workspace {
     /// Loads the directory of `context`; nothing is written.
     pub(super) fn open(context: &Context<'_>) -> Result<Self> {
         let dir = context.dir.clone();
-        let cluster = Cluster::load(&dir.join(MANIFEST), &mut Terminal)?;
+        let cluster = Cluster::load(&context.path(MANIFEST), &mut Terminal)?;
         let key = ClusterKey::load(&dir)?;
         let record = Record::load(&dir)?;
-        record.check_key(&dir, &key)?;
+        record.check_owner(&dir, &cluster.name, &key)?;
         let templates = load_templates(&dir.join("templates"))?;
         let cache = Cache::open_default()?;
         Ok(Self {

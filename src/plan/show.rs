@@ -24,7 +24,7 @@ impl fmt::Display for Plan<'_> {
             writeln!(f)?;
             write_base(f, base)?;
             write_settings(f, &first.node)?;
-            writeln!(f, "\n{}", node_table(cards()))?;
+            writeln!(f, "\n{}", node_table(cards()).trim_fmt())?;
             let shown = if self.verbose { usize::MAX } else { 1 };
             for card in cards().take(shown) {
                 write_files(f, card, base)?;
@@ -220,7 +220,7 @@ fn write_files(f: &mut fmt::Formatter<'_>, card: &Card, base: &OpenBase) -> fmt:
             format!("{}{secret}", file.why),
         ]);
     }
-    writeln!(f, "{table}")?;
+    writeln!(f, "{}", table.trim_fmt())?;
     for token in &card.boot_files.added_tokens {
         writeln!(f, "  cmdline.txt + {token}")?;
     }

@@ -16,13 +16,15 @@ pub(super) fn hostname(name: &str) -> Result<(), Complaint> {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !name.starts_with('-')
-        && !name.ends_with('-');
+        && !name.ends_with('-')
+        // ssh and ping read a bare number as an address.
+        && !name.bytes().all(|byte| byte.is_ascii_digit());
     if good {
         return Ok(());
     }
     complain(
         format!("`{name}` is no hostname"),
-        "use letters, digits and hyphens, at most 63, no hyphen at either end",
+        "use letters, digits and hyphens, at most 63, not only digits, no hyphen at either end",
     )
 }
 
@@ -59,11 +61,18 @@ pub(super) fn user_name(name: &str) -> Result<(), Complaint> {
 
 /// A crypt(3) hash, as opposed to a password.
 pub(super) fn password_hash(hash: &str) -> Result<(), Complaint> {
-    let known = ["$6$", "$5$", "$y$", "$2b$"]
-        .iter()
-        .any(|prefix| hash.starts_with(prefix));
-    let good = known
-        && hash.len() >= 20
+    // Lengths of the encoded digests, by crypt(5).
+    let digest_len = |len| {
+        hash.rsplit('$')
+            .next()
+            .is_some_and(|digest| digest.len() == len)
+    };
+    let whole = match hash.get(..3) {
+        Some("$6$") => digest_len(86),
+        Some("$5$" | "$y$") => digest_len(43),
+        _ => hash.starts_with("$2b$") && hash.len() == 60,
+    };
+    let good = whole
         && hash
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"./$=,".contains(&b));
@@ -160,7 +169,7 @@ pub(super) fn node_path(path: &str) -> Result<(), Complaint> {
 /// Permission bits in octal.
 pub(super) fn mode(text: &str) -> Result<u32, Complaint> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o7777 && (3..=5).contains(&text.len()) => Ok(mode),
+        Ok(mode) if mode <= 0o7777 && text.len() >= 3 && !text.starts_with('+') => Ok(mode),
         _ => complain(
             format!("`{text}` is no file mode"),
             "write it in octal, like \"0644\"",
@@ -225,9 +234,9 @@ pub(super) fn kernel_token(token: &str) -> Result<(), Complaint> {
 
 /// A line for `config.txt`; the firmware reads at most 98 characters of one.
 pub(super) fn config_line(line: &str) -> Result<(), Complaint> {
-    if line.chars().any(char::is_control) {
+    if line.trim().is_empty() || line.chars().any(char::is_control) {
         return complain(
-            "a line for config.txt holds a line break",
+            "a line for config.txt is empty or holds a line break",
             "give each line as a string",
         );
     }

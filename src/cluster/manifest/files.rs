@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use ssh_key::PublicKey;
+use ssh_key::{Certificate, PublicKey};
 use zeroize::Zeroizing;
 
 use super::check::Complaint;
@@ -52,7 +52,7 @@ impl Files {
         let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
         if metadata.permissions().mode() & 0o077 != 0 {
             let message = format!("{shown} holds a secret and can be read by other users");
-            return Err((message, format!("chmod 600 {shown}")));
+            return Err((message, format!("chmod 600 '{shown}'")));
         }
         let bytes = Zeroizing::new(fs::read(&path).map_err(|error| unreadable(&path, &error))?);
         let Ok(secret) = std::str::from_utf8(&bytes) else {
@@ -135,15 +135,12 @@ fn parse_key(line: &str) -> Option<String> {
     if line.chars().any(char::is_control) {
         return None;
     }
-    let key = if PublicKey::from_openssh(line).is_ok() {
-        line
-    } else {
-        let (options, key) = split_options(line)?;
-        ssh_key::authorized_keys::ConfigOpts::new(options).ok()?;
-        key
+    let is_key = |text: &str| {
+        PublicKey::from_openssh(text).is_ok() || Certificate::from_openssh(text).is_ok()
     };
-    PublicKey::from_openssh(key).ok()?;
-    Some(line.to_owned())
+    // Options are sshd's to judge; that they end where a key begins is enough.
+    let good = is_key(line) || split_options(line).is_some_and(|(_, key)| is_key(key));
+    good.then(|| line.to_owned())
 }
 
 /// Options end at the first space outside of quotes (sshd(8)).

@@ -4,7 +4,9 @@
 
 mod check;
 mod files;
+mod frame;
 mod nodes;
+mod overrides;
 mod problem;
 mod read;
 mod shared;
@@ -36,6 +38,18 @@ impl Ask for Nobody {
     }
 }
 
+/// Takes note that there is a question, and lets the checks go on.
+struct Later {
+    asked: bool,
+}
+
+impl Ask for Later {
+    fn wifi_passphrase(&mut self, _ssid: &str) -> Option<SecretString> {
+        self.asked = true;
+        Some("a stand-in".into())
+    }
+}
+
 impl Cluster {
     /// Reads and checks a manifest, with the key and secret files that it names.
     ///
@@ -60,10 +74,18 @@ impl Cluster {
             .parent()
             .filter(|dir| *dir != Path::new(""))
             .unwrap_or(Path::new("."));
-        Self::parse(&text, dir, ask).map_err(|problems| ManifestErrors {
+        let failed = |problems| ManifestErrors {
             path: manifest.to_owned(),
             problems,
-        })
+        };
+        // Nobody is asked anything before the rest of the manifest is right.
+        let mut later = Later { asked: false };
+        let cluster = Self::parse(&text, dir, &mut later).map_err(failed)?;
+        if later.asked {
+            Self::parse(&text, dir, ask).map_err(failed)
+        } else {
+            Ok(cluster)
+        }
     }
 
     /// Reads a manifest's text; files are looked for from `dir` on.
@@ -72,7 +94,11 @@ impl Cluster {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            problems.add(&span, error.message().to_owned(), "");
+            problems.add(&span, format!("this is no TOML: {}", error.message()), "");
+        }
+        if problems.any() {
+            // What follows from a slip of the pen would only hide it.
+            return Err(problems.finish());
         }
         let root = Section::new(&problems, "the manifest", table.get_ref(), table.span());
         let files = Files::new(dir);

@@ -25,6 +25,9 @@ impl<T> At<T> {
     }
 }
 
+/// The place of a section that is not there.
+pub(super) const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
+
 /// Collects problems; knows the text, to tell lines from offsets.
 #[derive(Debug)]
 pub(super) struct Problems<'t> {
@@ -42,14 +45,34 @@ impl<'t> Problems<'t> {
 
     /// Notes a problem at a place of the text.
     pub(super) fn add(&self, span: &Range<usize>, message: impl Into<String>, help: &str) {
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        if *span == NOWHERE {
+            let problem = Problem {
+                line: 0,
+                column: 0,
+                message: message.into(),
+                help,
+            };
+            return self.list.borrow_mut().push(problem);
+        }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         self.list.borrow_mut().push(Problem {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             message: message.into(),
-            help: (!help.is_empty()).then(|| help.to_owned()),
+            help,
         });
+    }
+
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        !self.list.borrow().is_empty()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.borrow().len()
     }
 
     /// The problems, by place.
@@ -68,7 +91,7 @@ pub(super) struct Section<'a, 't> {
     name: String,
     entries: Vec<(&'a str, Range<usize>, &'a Spanned<DeValue<'t>>)>,
     asked: Vec<&'static str>,
-    /// Where the section stands; the start of the file where it is missing.
+    /// Where the section stands; [`NOWHERE`] where it is missing.
     pub(super) span: Range<usize>,
 }
 
@@ -94,7 +117,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     pub(super) fn missing(problems: &'a Problems<'t>, name: &str) -> Self {
-        let (name, span) = (name.to_owned(), 0..0);
+        let (name, span) = (name.to_owned(), NOWHERE);
         Self {
             problems,
             name,
@@ -102,6 +125,11 @@ impl<'a, 't> Section<'a, 't> {
             asked: Vec::new(),
             span,
         }
+    }
+
+    /// How many problems the manifest has so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.count()
     }
 
     /// Notes a problem.

@@ -46,6 +46,7 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
         Some(name) => name.value,
         None => "pi".to_owned(),
     };
+    let before = section.problems();
     let mut authorized_keys: Vec<String> = Vec::new();
     for entry in section.strings("authorized_keys", true) {
         let keys = judge(&section, &entry, files.authorized_keys(&entry.value));
@@ -77,7 +78,8 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
                 None
             }
         });
-    if authorized_keys.is_empty() && !has_password {
+    // A key or password that was refused is a problem of its own.
+    if authorized_keys.is_empty() && !has_password && section.problems() == before {
         let help = "give `authorized_keys` in [user], such as [\"~/.ssh/id_ed25519.pub\"]; \
                     ssh-keygen makes a key";
         section.problem(
@@ -158,7 +160,11 @@ pub(super) fn read_wifi(
     }
     let span = section.span.clone();
     let ssid = checked(&mut section, "ssid", |ssid| match ssid.len() {
-        1..=32 if !ssid.contains('\0') => Ok(()),
+        1..=32 if !ssid.chars().any(char::is_control) => Ok(()),
+        1..=32 => Err((
+            "a network name has no control characters".to_owned(),
+            String::new(),
+        )),
         len => Err((
             format!("a network name has 1 to 32 bytes, this has {len}"),
             String::new(),
@@ -277,11 +283,17 @@ pub(super) fn read_steps(section: &mut Section<'_, '_>, files: &Files) -> FirstB
             steps.run.push(command.value);
         }
     }
-    steps.files = section
-        .tables("files")
-        .into_iter()
-        .filter_map(|file| read_file(file, files))
-        .collect();
+    for file in section.tables("files") {
+        let span = file.span.clone();
+        let Some(file) = read_file(file, files) else {
+            continue;
+        };
+        if steps.files.iter().any(|other| other.path == file.path) {
+            let message = format!("{} is written twice", file.path);
+            section.problem(&span, message, "leave out one of the two");
+        }
+        steps.files.push(file);
+    }
     steps
 }
 

@@ -1,0 +1,201 @@
+//! `[cluster]`: names, numbers and the base.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::check;
+use super::files::Files;
+use super::read::{At, Section};
+use super::shared::{checked, judge};
+use crate::base::Sha256Digest;
+use crate::cluster::node::{Image, ImageSource};
+use crate::layout::Mechanism;
+
+/// More nodes than this are a slip of the finger.
+const MAX_COUNT: u32 = 10_000;
+/// Numbers stay far from the end of their type.
+const MAX_FIRST: u32 = 1_000_000_000;
+
+/// `[cluster]`.
+pub(super) struct Frame {
+    pub(super) name: String,
+    pub(super) hostname: At<String>,
+    pub(super) count: u32,
+    pub(super) first: u32,
+    pub(super) domain: Option<Arc<str>>,
+    pub(super) image: Option<Arc<Image>>,
+    pub(super) mechanism: Option<Mechanism>,
+    pub(super) gateway: Option<At<IpAddr>>,
+    pub(super) dns: Vec<IpAddr>,
+    /// Where the section stands.
+    pub(super) span: Range<usize>,
+}
+
+pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<Frame> {
+    let (span, section_span) = (section.span.clone(), section.span.clone());
+    let name = checked(&mut section, "name", check::hostname);
+    let hostname = section.string("hostname");
+    let count = section.number("count");
+    let first = section.number("first");
+    let domain = checked(&mut section, "domain", check::domain);
+    let image = read_image(&mut section, files, None);
+    let mechanism = section.string("mechanism").and_then(|text| {
+        let parsed = text.value.parse::<Mechanism>();
+        judge(
+            &section,
+            &text,
+            parsed.map_err(|error| (error.to_string(), String::new())),
+        )
+    });
+    let gateway = read_ip(&mut section, "gateway");
+    let dns = read_dns(&mut section);
+    let need = |key: &str, given: bool, example: &str| {
+        if !given {
+            section.problem(&span, format!("[cluster] needs `{key}`"), example);
+        }
+    };
+    need("name", name.is_some(), "name = \"picluster\"");
+    need("count", count.is_some(), "count = 4");
+    let hostname = hostname.unwrap_or(At {
+        value: "raspberrypi{n}".to_owned(),
+        span,
+    });
+    if let Some(count) = &count {
+        check_count(&section, count, &hostname);
+    }
+    if let Some(first) = first.as_ref().filter(|first| first.value > MAX_FIRST) {
+        let message = format!("node numbers end at {MAX_FIRST}");
+        section.problem(&first.span, message, "lower `first`");
+    }
+    section.finish();
+    let count = count?.value;
+    Some(Frame {
+        name: name?.value,
+        hostname,
+        count: count.min(MAX_COUNT),
+        first: first.map_or(0, |first| first.value.min(MAX_FIRST)),
+        domain: domain.map(|domain| domain.value.into()),
+        image,
+        mechanism,
+        gateway,
+        dns,
+        span: section_span,
+    })
+}
+
+fn check_count(section: &Section<'_, '_>, count: &At<u32>, hostname: &At<String>) {
+    match count.value {
+        0 => section.problem(
+            &count.span,
+            "a cluster of no nodes",
+            "set count to 1 or more",
+        ),
+        1..=MAX_COUNT => {}
+        n => {
+            let message = format!("{n} nodes are more than the {MAX_COUNT} that cardmint numbers");
+            section.problem(
+                &count.span,
+                message,
+                "split the cluster into several directories",
+            );
+        }
+    }
+    match expand_template(&hostname.value, 0) {
+        Err(what) => section.problem(&hostname.span, what, "use {n}, or {n:02} for two digits"),
+        Ok(name) if name == hostname.value && count.value > 1 => section.problem(
+            &hostname.span,
+            format!("all {} nodes would be called `{name}`", count.value),
+            "put {n} where the node's number goes, as in \"raspberrypi{n}\"",
+        ),
+        Ok(_) => {}
+    }
+}
+
+/// Puts a node's number into a hostname template.
+pub(super) fn expand_template(template: &str, number: u32) -> Result<String, String> {
+    let mut name = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        name.push_str(before);
+        let (inside, after) = after
+            .split_once('}')
+            .ok_or_else(|| format!("`{template}` has a {{ without its }}"))?;
+        let width = match inside {
+            "n" => 1,
+            _ => inside
+                .strip_prefix("n:0")
+                .and_then(|width| width.parse::<usize>().ok())
+                .filter(|width| (1..=9).contains(width))
+                .ok_or_else(|| format!("`{{{inside}}}` in `{template}` is not known"))?,
+        };
+        name.push_str(&format!("{number:0width$}"));
+        rest = after;
+    }
+    name.push_str(rest);
+    Ok(name)
+}
+
+/// `image` and `sha256`; a digest alone is for `inherited`.
+pub(super) fn read_image(
+    section: &mut Section<'_, '_>,
+    files: &Files,
+    inherited: Option<&Arc<Image>>,
+) -> Option<Arc<Image>> {
+    let image = section.string("image");
+    let sha256 = section.string("sha256").and_then(|text| {
+        let digest = text.value.parse::<Sha256Digest>();
+        judge(
+            section,
+            &text,
+            digest.map_err(|error| (error.to_string(), String::new())),
+        )
+    });
+    let source = match image {
+        Some(image) => judge(section, &image, image_source(&image.value, files))?,
+        None if sha256.is_some() => inherited?.source.clone(),
+        None => return None,
+    };
+    Some(Arc::new(Image { source, sha256 }))
+}
+
+fn image_source(text: &str, files: &Files) -> Result<ImageSource, check::Complaint> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return match scheme {
+            "http" | "https" => Ok(ImageSource::Url(text.to_owned())),
+            _ => Err((
+                format!("`{scheme}://` is no address of an image"),
+                "use https".to_owned(),
+            )),
+        };
+    }
+    let path = files.resolve(text);
+    if text.is_empty() || text.contains('\0') {
+        return Err((
+            "an empty image".to_owned(),
+            "give the path of an image".to_owned(),
+        ));
+    }
+    let is_path = text.contains(['/', '.']) || path.is_file();
+    Ok(if is_path {
+        ImageSource::Path(path)
+    } else {
+        ImageSource::Catalogue(text.to_owned())
+    })
+}
+
+pub(super) fn read_ip(section: &mut Section<'_, '_>, key: &'static str) -> Option<At<IpAddr>> {
+    let text = section.string(key)?;
+    let parsed = text.value.parse();
+    let complaint = |_| (format!("`{}` is no address", text.value), String::new());
+    Some(text.with(judge(section, &text, parsed.map_err(complaint))?))
+}
+
+pub(super) fn read_dns(section: &mut Section<'_, '_>) -> Vec<IpAddr> {
+    let servers = section.strings("dns", true);
+    let parse = |text: At<String>| {
+        let complaint = |_| (format!("`{}` is no address", text.value), String::new());
+        judge(section, &text, text.value.parse().map_err(complaint))
+    };
+    servers.into_iter().filter_map(parse).collect()
+}
