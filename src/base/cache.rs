@@ -82,7 +82,6 @@ impl Known {
 #[derive(Serialize, Deserialize)]
 struct Note {
     stamp: Stamp,
-    #[serde(flatten)]
     known: Known,
 }
 

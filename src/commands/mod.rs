@@ -19,10 +19,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::base::BaseError;
 use crate::cli::{Cli, Command};
 use crate::cluster::{KeyError, ManifestErrors};
 use crate::exit::ExitCode;
 use crate::interrupt::{Interrupt, Interrupted};
+use crate::output::OutputError;
 use crate::plan::PlanError;
 use crate::ui::progress::{Progress, Verbosity};
 
@@ -102,7 +104,13 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
-        if cause.is::<Interrupted>() {
+        // Errors that are shown as their cause hide it from the chain.
+        let interrupted = cause.is::<Interrupted>()
+            || matches!(cause.downcast_ref(), Some(BaseError::Interrupted(_)))
+            || cause
+                .downcast_ref::<OutputError>()
+                .is_some_and(OutputError::is_interrupted);
+        if interrupted {
             return ExitCode::Interrupted;
         }
         let is_refusal = cause.is::<Refused>()

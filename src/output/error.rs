@@ -46,15 +46,21 @@ pub enum OutputError {
     /// The base failed.
     #[error(transparent)]
     Base(#[from] BaseError),
-    /// The base failed, as others building on it report as well.
-    #[error("{0}")]
-    BaseFailed(String),
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
 impl OutputError {
+    /// Whether the user asked to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted(_) | Self::Base(BaseError::Interrupted(_))
+        )
+    }
+
     /// Wraps what the operating system said of `path`.
     pub(crate) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
         if matches!(

@@ -1,2 +1,31 @@
 //! Promises of cardmint, checked from outside: the binary runs, and
 //! independent tools judge what it made.
+
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
+mod harness;
+
+/// Messages, exit codes and what stays intact when the input is bad.
+mod bad_input;
+/// What `build` publishes, and when it does not.
+mod build;
+/// Help, completions, manual pages.
+mod command_line;
+/// `cardmint demo`, as a new user meets it.
+mod demo;
+/// The same base in every format makes the same image.
+mod formats;
+/// Rules that the source itself keeps.
+mod house_rules;
+/// `inspect` on every kind of image.
+mod inspect;
+/// A base of real size.
+mod large;
+/// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
+mod minted;
+/// `plan` shows all and writes nothing.
+mod plan;
+/// Secrets stay where they belong.
+mod secrets;
+/// `verify` finds every difference and names it.
+mod verify;

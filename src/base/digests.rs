@@ -1,0 +1,166 @@
+//! Digesting a base: once in its lifetime, in the pass that uses its bytes.
+
+use std::io;
+
+use super::cache::Known;
+use super::chunk::{ChunkHasher, Each};
+use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::report::event::{Event, Sink};
+
+impl Base {
+    /// The digests, where they are known without reading the base.
+    #[must_use]
+    pub fn known_digests(&self, cache: &Cache) -> Option<Digests> {
+        let file = self.file.as_ref()?;
+        cache.recall(&file.path, &file.stamp)?.digests()
+    }
+
+    /// The digests; reads the base once in its lifetime.
+    ///
+    /// # Errors
+    /// As [`Base::digest_while`].
+    pub fn digests(
+        &self,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<Digests, BaseError> {
+        match self.known_digests(cache) {
+            Some(digests) => Ok(digests),
+            None => self.digest_while(cache, sink, interrupt, &mut |_, _| Ok(())),
+        }
+    }
+
+    /// Passes every chunk on to `each`, in order, and returns the digests of
+    /// what went by; digests that are known already are not computed again.
+    ///
+    /// # Errors
+    /// Where the base is damaged, unreadable or changes meanwhile, where `each`
+    /// fails, and where the user asks to stop.
+    pub fn digest_while(
+        &self,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+        each: Each<'_>,
+    ) -> Result<Digests, BaseError> {
+        let known = self.known_digests(cache);
+        let mut hasher = known.is_none().then(ChunkHasher::new);
+        self.pass(sink, interrupt, &mut |offset, chunk| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(chunk);
+            }
+            each(offset, chunk)
+        })?;
+        let digests = match (known, hasher) {
+            (Some(known), _) => known,
+            (None, hasher) => {
+                let (raw, chunks) = hasher.unwrap_or_else(ChunkHasher::new).finish();
+                let published = match (&self.store, &self.file) {
+                    (Store::Raw(_), _) => raw,
+                    (_, Some(file)) => self.published_digest(file)?,
+                    // The practice base is known by its contents alone.
+                    (_, None) => raw,
+                };
+                Digests {
+                    published,
+                    raw,
+                    chunks,
+                }
+            }
+        };
+        self.check_unchanged()?;
+        self.remember(cache, Known::of(&digests, None));
+        Ok(digests)
+    }
+
+    /// Makes sure that the base is the one a digest was published for, whether
+    /// of the file or of its uncompressed bytes.
+    ///
+    /// # Errors
+    /// [`BaseError::Mismatch`] where it is neither.
+    pub fn check_sha256(
+        &self,
+        wanted: Sha256Digest,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<(), BaseError> {
+        let file = self.file.as_ref();
+        let known = file.and_then(|file| cache.recall(&file.path, &file.stamp));
+        let known = known.unwrap_or_default();
+        if known.published == Some(wanted) || known.raw == Some(wanted) {
+            return Ok(());
+        }
+        if let (Some(file), None, false) =
+            (file, known.published, matches!(self.store, Store::Raw(_)))
+        {
+            // Cheaper than decoding: the digest of the file is tried first.
+            let published = self.published_digest(file)?;
+            if published == wanted {
+                self.check_unchanged()?;
+                self.remember(
+                    cache,
+                    Known {
+                        published: Some(published),
+                        ..Known::default()
+                    },
+                );
+                return Ok(());
+            }
+        }
+        let Digests { published, raw, .. } = self.digests(cache, sink, interrupt)?;
+        if published == wanted || raw == wanted {
+            return Ok(());
+        }
+        Err(BaseError::Mismatch {
+            name: self.name.clone(),
+            wanted,
+            published,
+            raw,
+        })
+    }
+
+    fn pass(
+        &self,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+        each: Each<'_>,
+    ) -> Result<(), BaseError> {
+        let task = self.name.as_str();
+        let mut stop = None;
+        let mut consumer = None;
+        let mut guarded = |offset: u64, chunk: &[u8]| {
+            if let Err(interrupted) = interrupt.check() {
+                stop = Some(interrupted);
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            sink.send(Event::Progressed {
+                task,
+                done: offset + chunk.len() as u64,
+            });
+            each(offset, chunk).inspect_err(|error| consumer = Some(error.kind()))
+        };
+        sink.send(Event::Started {
+            task,
+            verb: "reading",
+            total: self.len(),
+        });
+        let result = match &self.store {
+            Store::Xz(xz) => pass::pass_xz(xz, &mut guarded),
+            Store::Raw(raw) => pass::pass_raw(&**raw, &mut guarded),
+            Store::Spooled(raw) => pass::pass_raw(raw, &mut guarded),
+        };
+        sink.send(Event::Ended { task });
+        match result {
+            Ok(_) => Ok(()),
+            Err(_) if stop.is_some() => Err(Interrupted.into()),
+            Err(source) if consumer.is_some() => Err(BaseError::Consumer {
+                name: self.name.clone(),
+                source,
+            }),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+}

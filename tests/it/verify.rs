@@ -1,0 +1,108 @@
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::harness::{Scratch, partitions, tool};
+
+fn built() -> Scratch {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    scratch.cardmint(&["build"]).expect(0);
+    scratch
+}
+
+fn flip(image: &Path, offset: u64) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(image)
+        .expect("an image");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("a byte");
+}
+
+#[test]
+fn says_so_when_every_byte_is_as_planned() {
+    let scratch = built();
+    let run = scratch
+        .cardmint(&["verify", "raspberrypi1", "images/raspberrypi1.img"])
+        .expect(0);
+    assert!(
+        run.stdout
+            .contains("exactly what is planned for raspberrypi1"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn names_the_file_that_differs() {
+    let scratch = built();
+    let image = scratch.path("c/images/raspberrypi1.img");
+    let bytes = fs::read(&image).expect("an image");
+    let at = bytes
+        .windows(13)
+        .rposition(|text| text == b"#cloud-config")
+        .expect("user-data");
+    flip(&image, at as u64 + 100);
+    let run = scratch
+        .cardmint(&["verify", "1", "images/raspberrypi1.img"])
+        .expect(4);
+    assert!(run.stdout.contains("user-data differs"), "{}", run.stdout);
+    assert!(run.stdout.contains("the boot partition"), "{}", run.stdout);
+}
+
+#[test]
+fn names_the_region_that_differs() {
+    let scratch = built();
+    let image = scratch.path("c/images/raspberrypi1.img");
+    let (root, len) = partitions(&image)[1];
+    flip(&image, root + len - 1);
+    flip(&image, 5000);
+    let run = scratch
+        .cardmint(&["verify", "1", "images/raspberrypi1.img", "--json"])
+        .expect(4);
+    let report = run.json();
+    let places: Vec<&str> = report["regions"]
+        .as_array()
+        .expect("regions")
+        .iter()
+        .filter_map(|r| r["place"].as_str())
+        .collect();
+    assert_eq!(places, ["outside the partitions", "partition 2"]);
+    assert_eq!(report["files"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn finds_what_is_short_or_long() {
+    let scratch = built();
+    let image = scratch.path("c/images/raspberrypi0.img");
+    let path = image.to_str().expect("UTF-8");
+    tool("truncate", &["-s", "+4096", path]).expect(0);
+    scratch.cardmint(&["verify", "0", path]).expect(4);
+    tool("truncate", &["-s", "-8192", path]).expect(0);
+    scratch.cardmint(&["verify", "0", path]).expect(4);
+    tool("truncate", &["-s", "0", path]).expect(0);
+    scratch.cardmint(&["verify", "0", path]).expect(4);
+}
+
+#[test]
+fn one_node_is_not_another() {
+    let scratch = built();
+    let run = scratch
+        .cardmint(&["verify", "0", "images/raspberrypi1.img"])
+        .expect(4);
+    assert!(
+        run.stdout.contains("cardmint.toml differs"),
+        "{}",
+        run.stdout
+    );
+    scratch
+        .cardmint(&["verify", "9", "images/raspberrypi1.img"])
+        .expect(2)
+        .says(&["0 to 1"]);
+    scratch
+        .cardmint(&["verify", "0", "nowhere.img"])
+        .expect(2)
+        .says(&["nowhere.img"]);
+}
