@@ -272,3 +272,6 @@ fn read_format(file: &File) -> io::Result<Format> {
     }
     Ok(Format::of(&head[..len]))
 }
+
+#[cfg(test)]
+mod tests;

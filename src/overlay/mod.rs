@@ -156,3 +156,6 @@ impl ReadAt for Minted<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

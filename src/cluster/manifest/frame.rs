@@ -25,6 +25,8 @@ pub(super) struct Frame {
     pub(super) first: u32,
     pub(super) domain: Option<Arc<str>>,
     pub(super) image: Option<Arc<Image>>,
+    /// Whether an image is named, if only wrongly.
+    pub(super) names_image: bool,
     pub(super) mechanism: Option<Mechanism>,
     pub(super) gateway: Option<At<IpAddr>>,
     pub(super) dns: Vec<IpAddr>,
@@ -50,13 +52,13 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<
     });
     let gateway = read_ip(&mut section, "gateway");
     let dns = read_dns(&mut section);
-    let need = |key: &str, given: bool, example: &str| {
-        if !given {
+    let need = |key: &str, example: &str| {
+        if !section.gives(key) {
             section.problem(&span, format!("[cluster] needs `{key}`"), example);
         }
     };
-    need("name", name.is_some(), "name = \"picluster\"");
-    need("count", count.is_some(), "count = 4");
+    need("name", "name = \"picluster\"");
+    need("count", "count = 4");
     let hostname = hostname.unwrap_or(At {
         value: "raspberrypi{n}".to_owned(),
         span,
@@ -68,6 +70,7 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<
         let message = format!("node numbers end at {MAX_FIRST}");
         section.problem(&first.span, message, "lower `first`");
     }
+    let names_image = section.gives("image");
     section.finish();
     let count = count?.value;
     Some(Frame {
@@ -77,6 +80,7 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<
         first: first.map_or(0, |first| first.value.min(MAX_FIRST)),
         domain: domain.map(|domain| domain.value.into()),
         image,
+        names_image,
         mechanism,
         gateway,
         dns,

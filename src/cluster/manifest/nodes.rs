@@ -98,7 +98,7 @@ fn number_nodes(
             .or_else(|| taken.expand(section, frame, number));
         let Some(hostname) = hostname else { continue };
         taken.check(section, number, &hostname, own.address.as_ref());
-        if own.image.is_none() && frame.image.is_none() && !taken.image_is_missing {
+        if own.image.is_none() && !frame.names_image && !taken.image_is_missing {
             taken.image_is_missing = true;
             let help = "image = \"raspios-lite-arm64\", or the path of an image";
             section.problem(&frame.span, "[cluster] needs `image`", help);

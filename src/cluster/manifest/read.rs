@@ -91,6 +91,7 @@ pub(super) struct Section<'a, 't> {
     name: String,
     entries: Vec<(&'a str, Range<usize>, &'a Spanned<DeValue<'t>>)>,
     asked: Vec<&'static str>,
+    given: Vec<&'static str>,
     /// Where the section stands; [`NOWHERE`] where it is missing.
     pub(super) span: Range<usize>,
 }
@@ -112,6 +113,7 @@ impl<'a, 't> Section<'a, 't> {
             name: name.into(),
             entries,
             asked: Vec::new(),
+            given: Vec::new(),
             span,
         }
     }
@@ -123,8 +125,14 @@ impl<'a, 't> Section<'a, 't> {
             name,
             entries: Vec::new(),
             asked: Vec::new(),
+            given: Vec::new(),
             span,
         }
+    }
+
+    /// Whether a key that was asked for is there, whatever its value.
+    pub(super) fn gives(&self, key: &str) -> bool {
+        self.given.contains(&key)
     }
 
     /// How many problems the manifest has so far.
@@ -140,6 +148,7 @@ impl<'a, 't> Section<'a, 't> {
     fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
         self.asked.push(key);
         let at = self.entries.iter().position(|(name, ..)| *name == key)?;
+        self.given.push(key);
         Some(self.entries.swap_remove(at).2)
     }
 

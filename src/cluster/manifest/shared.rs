@@ -179,7 +179,7 @@ pub(super) fn read_wifi(
         }
         good.then_some(upper)
     });
-    if country.is_none() {
+    if !section.gives("country") {
         let message = "[wifi] needs `country`: the radio stays off without one";
         section.problem(&span, message, "write its two letters, like PT");
     }
@@ -187,7 +187,9 @@ pub(super) fn read_wifi(
     let security = match &ssid {
         Some(ssid) => read_security(&mut section, &ssid.value, files, ask),
         None => {
-            section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
+            if !section.gives("ssid") {
+                section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
+            }
             drop((
                 section.string("psk_file"),
                 section.boolean("open"),
@@ -306,8 +308,8 @@ fn read_file(mut section: Section<'_, '_>, files: &Files) -> Option<NodeFile> {
         None => Some(0o644),
     };
     let owner = checked(&mut section, "owner", check::owner).map(|owner| owner.value);
-    for (key, given) in [("source", source.is_some()), ("path", path.is_some())] {
-        if !given {
+    for key in ["source", "path"] {
+        if !section.gives(key) {
             let help = "write { source = \"motd\", path = \"/etc/motd\" }";
             section.problem(&span, format!("a file needs `{key}`"), help);
         }

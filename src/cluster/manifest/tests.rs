@@ -1,1 +1,418 @@
+//! Manifests, right and wrong.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+use super::*;
+use crate::cluster::node::{ImageSource, Password, Sudo, WifiSecurity};
+use crate::cluster::{ClusterKey, Identity, NodeSet, wifi_psk};
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ me@laptop";
+
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self(TempDir::new().unwrap());
+        bench.write("key.pub", &format!("# mine\n\n{KEY}\n"), 0o644);
+        bench.write("password", "hunter2\n", 0o600);
+        bench.write("psk", "correct horse\n", 0o600);
+        bench.write("open-psk", "correct horse\n", 0o644);
+        bench.write("motd", "hello\n", 0o644);
+        bench
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn parse(&self, text: &str) -> Result<Cluster, Vec<Problem>> {
+        Cluster::parse(text, self.0.path(), &mut Nobody)
+    }
+
+    /// The problems of a sound manifest to which `extra` is added.
+    #[track_caller]
+    fn problems(&self, extra: &str) -> Vec<String> {
+        match self.parse(&format!("{}{extra}", sound(3))) {
+            Ok(_) => panic!("accepted: {extra}"),
+            Err(problems) => problems
+                .into_iter()
+                .map(|problem| problem.message)
+                .collect(),
+        }
+    }
+
+    fn accept(&self, extra: &str) -> Cluster {
+        self.parse(&format!("{}{extra}", sound(3)))
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+    }
+}
+
+fn sound(count: u32) -> String {
+    format!(
+        "[cluster]\nname = \"c\"\nhostname = \"pi{{n:02}}\"\ncount = {count}\nfirst = 9\n\
+         domain = \"lan\"\nimage = \"x.img\"\n[user]\nname = \"pi\"\nauthorized_keys = [\"key.pub\"]\n"
+    )
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_lines() {
+    let bench = Bench::new();
+    let text = "\
+[cluster]
+name = \"c_c\"
+hostname = \"node-{x}\"
+count = \"4\"
+imag = \"x.img\"
+[user]
+name = \"Root\"
+authorized_keys = [\"gone.pub\", \"ssh-ed25519 AAAA\", 7]
+password_hash = \"hunter2\"
+sudo = \"maybe\"
+[ssh]
+password_authentication = true
+[locale]
+timezone = \"Europe Lisbon\"
+[wifi]
+ssid = \"\"
+psk_file = \"open-psk\"
+country = \"Portugal\"
+[first_boot]
+packages = [\"Vim\"]
+files = [{ source = \"gone\", path = \"etc/motd\", mode = \"abc\", own = \"x\" }]
+[boot]
+cmdline = [\"init=/bin/sh\", \"a b\"]
+[wlan]
+";
+    let problems = bench.parse(text).unwrap_err();
+    let errors = ManifestErrors {
+        path: "cluster.toml".into(),
+        problems,
+    };
+    let shown = errors
+        .to_string()
+        .replace(&bench.0.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn nodes_are_numbered_and_named_and_differ_where_they_shall() {
+    let bench = Bench::new();
+    let cluster = bench.accept(
+        "[boot]\ncmdline = [\"a=1\"]\n[node.10]\nhostname = \"gateway\"\naddress = \"10.0.0.2/24\"\n\
+         gateway = \"10.0.0.1\"\ndns = [\"10.0.0.1\"]\nboard = \"pi-4b\"\nimage = \"raspios-lite-armhf\"\n\
+         cmdline = [\"b=2\"]\npackages = [\"vim\"]\n",
+    );
+    let names: Vec<String> = cluster
+        .nodes
+        .iter()
+        .map(crate::cluster::Node::fqdn)
+        .collect();
+    assert_eq!(names, ["pi09.lan", "gateway.lan", "pi11.lan"]);
+    let [plain, gateway, _] = &cluster.nodes[..] else {
+        panic!()
+    };
+    assert_eq!(
+        plain.image.source,
+        ImageSource::Path(bench.0.path().join("x.img"))
+    );
+    assert_eq!(
+        gateway.image.source,
+        ImageSource::Catalogue("raspios-lite-armhf".to_owned())
+    );
+    assert_eq!(gateway.boot.cmdline, ["a=1", "b=2"]);
+    assert_eq!(plain.boot.cmdline, ["a=1"]);
+    assert_eq!(gateway.first_boot.packages, ["vim"]);
+    assert!(plain.first_boot.expand && plain.first_boot.packages.is_empty());
+    let address = gateway.address.as_ref().unwrap();
+    assert_eq!(
+        (address.interface.as_str(), address.prefix_len),
+        ("eth0", 24)
+    );
+    assert_eq!(plain.user.authorized_keys, [KEY]);
+    assert_eq!(plain.user.sudo, Sudo::NoPassword);
+    assert!(matches!(plain.user.password, Password::None));
+}
+
+#[test]
+fn every_wrong_value_is_refused() {
+    let bench = Bench::new();
+    for (extra, said) in [
+        ("password = \"x\"", "plain text"),
+        ("password_file = \"gone\"", "cannot be read"),
+        ("sudo = \"password\"", "there is not"),
+        (
+            "[ssh]\npassword_authentication = true",
+            "no password to log in",
+        ),
+        ("[wifi]\nssid = \"x\"\ncountry = \"PT\"", "no passphrase"),
+        (
+            "[wifi]\nssid = \"x\"\ncountry = \"PT\"\npsk_file = \"open-psk\"",
+            "other users",
+        ),
+        (
+            "[wifi]\nssid = \"x\"\ncountry = \"PT\"\npsk_file = \"psk\"\nopen = true",
+            "open network",
+        ),
+        (
+            "[wifi]\nssid = \"a\\nb\"\ncountry = \"PT\"\nopen = true",
+            "control characters",
+        ),
+        ("[wifi]\nssid = \"x\"\nopen = true", "needs `country`"),
+        ("[node.12]", "no node 12"),
+        ("[node.nine]", "no number"),
+        ("[node.9]\n[node.09]", "two sections"),
+        ("[node.9]\nhostname = \"pi10\"", "both `pi10`"),
+        ("[node.9]\nhostname = \"PI11\"", "both `pi11`"),
+        ("[node.9]\nhostname = \"42\"", "no hostname"),
+        ("[node.9]\naddress = \"10.0.0.2\"", "lacks the length"),
+        ("[node.9]\naddress = \"10.0.0.0/24\"", "network itself"),
+        ("[node.9]\naddress = \"10.0.0.255/24\"", "broadcast"),
+        ("[node.9]\naddress = \"10.0.0.2/33\"", "33 bits"),
+        (
+            "[node.9]\naddress = \"10.0.0.2/24\"\ngateway = \"10.0.1.1\"",
+            "not in the network",
+        ),
+        (
+            "[node.9]\naddress = \"10.0.0.2/24\"\ngateway = \"10.0.0.2\"",
+            "itself",
+        ),
+        (
+            "[node.9]\naddress = \"10.0.0.2/24\"\ninterface = \"wlan0\"",
+            "no Wi-Fi",
+        ),
+        (
+            "[node.9]\naddress = \"10.0.0.2/24\"\n[node.10]\naddress = \"10.0.0.2/24\"",
+            "same address",
+        ),
+        ("[node.9]\ndns = \"1.1.1.1\"", "go with an address"),
+        ("[node.9]\nboard = \"pi-4\"", "unknown board"),
+        ("[monitoring]\nhost = 9", "nothing for the monitoring host"),
+        ("[monitoring]\nnode_exporter = true\nhost = 3", "no node 3"),
+        (
+            "[boot]\ncmdline = [\"xfirstbootx\"]",
+            "break the first boot",
+        ),
+        ("[boot]\nconfig = [\"a\\nb\"]", "line break"),
+        ("[first_boot]\nrun = [\" \"]", "empty command"),
+        (
+            "[first_boot]\nfiles = [{ source = \"motd\", path = \"/etc/../x\" }]",
+            "no absolute path",
+        ),
+        (
+            "[first_boot]\nfiles = [{ path = \"/etc/motd\" }]",
+            "needs `source`",
+        ),
+        (
+            "[first_boot]\nfiles = [{ source = \"motd\", path = \"/a\", mode = \"+644\" }]",
+            "no file mode",
+        ),
+        (
+            "[first_boot]\nfiles = [{ source = \"motd\", path = \"/a\" }, { source = \"motd\", path = \"/a\" }]",
+            "written twice",
+        ),
+        ("[first_boot]\nexpand = \"yes\"", "must be true or false"),
+    ] {
+        let problems = bench.problems(extra);
+        assert!(
+            problems.len() == 1 && problems[0].contains(said),
+            "{extra}: {problems:?}"
+        );
+    }
+}
+
+#[test]
+fn counts_and_numbers_have_bounds() {
+    let bench = Bench::new();
+    for (from, to, said) in [
+        ("count = 3", "count = 0", "no nodes"),
+        ("count = 3", "count = 100000", "more than the 10000"),
+        ("count = 3", "count = -1", "a number from 0 on"),
+        ("first = 9", "first = 4294967295", "end at"),
+        ("pi{n:02}", "pi", "would be called `pi`"),
+        ("pi{n:02}", "pi{n", "without its }"),
+        ("pi{n:02}", "pi{m}", "not known"),
+        ("pi{n:02}", "pi_{n}", "no hostname"),
+        ("image = \"x.img\"\n", "", "needs `image`"),
+        (
+            "image = \"x.img\"",
+            "image = \"ftp://x\"",
+            "no address of an image",
+        ),
+    ] {
+        let problems = bench.parse(&sound(3).replace(from, to)).unwrap_err();
+        assert!(problems[0].message.contains(said), "{to}: {problems:?}");
+    }
+}
+
+#[test]
+fn keys_keep_their_options_and_comments() {
+    let bench = Bench::new();
+    let line = format!("from=\"10.0.0.0/8\",command=\"echo hi there\",no-pty {KEY} again");
+    let text = sound(1).replace("\"key.pub\"", &format!("'{line}', \"key.pub\", '{KEY}'"));
+    let cluster = bench.parse(&text).unwrap();
+    assert_eq!(cluster.nodes[0].user.authorized_keys, [line.as_str(), KEY]);
+    bench.write("id", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", 0o600);
+    let problems = bench.parse(&sound(1).replace("key.pub", "id")).unwrap_err();
+    assert!(problems[0].message.contains("PRIVATE key"), "{problems:?}");
+    assert_eq!(problems.len(), 1);
+}
+
+#[test]
+fn a_passphrase_becomes_a_key_and_sae_keeps_it() {
+    // IEEE 802.11-2020, J.4.2, first test vector.
+    let psk = wifi_psk(&"password".into(), "IEEE");
+    let wanted = "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e";
+    assert_eq!(psk.expose_secret(), wanted);
+    assert_eq!(wifi_psk(&psk, "other").expose_secret(), wanted);
+    let bench = Bench::new();
+    let wifi = "[wifi]\nssid = \"x\"\ncountry = \"pt\"\npsk_file = \"psk\"\n";
+    let node = &bench.accept(wifi).nodes[0];
+    let wifi_of = |node: &crate::cluster::Node| node.wifi.clone().unwrap();
+    assert_eq!(wifi_of(node).country, "PT");
+    assert!(
+        matches!(&wifi_of(node).security, WifiSecurity::Psk(key) if key.expose_secret().len() == 64)
+    );
+    let node = &bench.accept(&format!("{wifi}wpa3_only = true\n")).nodes[0];
+    assert!(
+        matches!(&wifi_of(node).security, WifiSecurity::Sae(key) if key.expose_secret() == "correct horse")
+    );
+}
+
+#[test]
+fn identities_differ_by_every_part_and_by_nothing_else() {
+    let bench = Bench::new();
+    let key = ClusterKey::create(bench.0.path()).unwrap();
+    let text = sound(3).replace("[user]\n", "[user]\npassword_file = \"password\"\n");
+    let nodes = bench.parse(&text).unwrap().nodes;
+    let seen = |identity: &Identity| {
+        let hash = identity
+            .password_hash
+            .as_ref()
+            .unwrap()
+            .expose_secret()
+            .to_owned();
+        [
+            identity.host_key.private.expose_secret().to_owned(),
+            hash,
+            identity.network_uuid.clone(),
+        ]
+    };
+    let one = seen(&Identity::derive(&key, &nodes[0], 0).unwrap());
+    assert_eq!(one, seen(&Identity::derive(&key, &nodes[0], 0).unwrap()));
+    let mut renamed = nodes[0].clone();
+    renamed.cluster = "d".into();
+    for other in [
+        Identity::derive(&key, &nodes[1], 0).unwrap(),
+        Identity::derive(&key, &nodes[0], 1).unwrap(),
+        Identity::derive(&key, &renamed, 0).unwrap(),
+    ] {
+        assert!(one.iter().zip(seen(&other)).all(|(a, b)| *a != b));
+    }
+    let again = ClusterKey::load(bench.0.path()).unwrap();
+    assert_eq!(one, seen(&Identity::derive(&again, &nodes[0], 0).unwrap()));
+    assert!(
+        ClusterKey::create(bench.0.path()).is_err(),
+        "a key is never replaced"
+    );
+    let masked = Identity::derive(&key, &nodes[0], 0).unwrap().masked();
+    assert_eq!(seen(&masked)[0], "<host private key>\n");
+    assert_eq!(seen(&masked)[1], "<password hash>");
+}
+
+#[test]
+fn the_password_hash_is_one_that_openssl_makes_too() {
+    let bench = Bench::new();
+    let key = ClusterKey::create(bench.0.path()).unwrap();
+    let text = sound(1).replace("[user]\n", "[user]\npassword_file = \"password\"\n");
+    let node = &bench.parse(&text).unwrap().nodes[0];
+    let identity = Identity::derive(&key, node, 0).unwrap();
+    let hash = identity.password_hash.unwrap().expose_secret().to_owned();
+    let parts: Vec<&str> = hash.split('$').collect();
+    let (salt, digest) = (parts[parts.len() - 2], parts[parts.len() - 1]);
+    let output = std::process::Command::new("openssl")
+        .args(["passwd", "-6", "-salt", salt, "hunter2"])
+        .output()
+        .expect("openssl; `tests/run` installs it");
+    let theirs = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(theirs.trim().rsplit('$').next(), Some(digest));
+}
+
+#[test]
+fn the_record_keeps_what_two_processes_write_and_the_order_of_numbers() {
+    use crate::base::Sha256Digest;
+    use crate::cluster::record::{Entry, Record};
+    let bench = Bench::new();
+    let dir = bench.0.path();
+    let entry = |number: u32| Entry {
+        hostname: format!("pi{number}"),
+        generation: number,
+        base: Sha256Digest::of(b"base"),
+        base_name: "base".to_owned(),
+        overlay: Sha256Digest::of(b"overlay"),
+        image: "x".to_owned(),
+        host_key: "SHA256:x".to_owned(),
+        instance_id: "i".to_owned(),
+        tool: "0".to_owned(),
+    };
+    std::thread::scope(|scope| {
+        for half in [0, 1] {
+            scope.spawn(move || {
+                for number in (half..12).step_by(2) {
+                    Record::update(dir, |record| record.set(number, entry(number))).unwrap();
+                }
+            });
+        }
+    });
+    let record = Record::load(dir).unwrap();
+    for number in 0..12 {
+        assert_eq!(record.entry(number), Some(&entry(number)));
+        assert_eq!(record.generation(number), number);
+    }
+    let text = fs::read_to_string(dir.join("cluster.lock")).unwrap();
+    assert!(text.find("[node.2]") < text.find("[node.10]"));
+    bench.write("cluster.lock", &text[..text.len() / 2], 0o644);
+    assert!(
+        Record::load(dir)
+            .unwrap_err()
+            .to_string()
+            .contains("is damaged")
+    );
+    bench.write(
+        "cluster.lock",
+        &text.replace("version = 1", "version = 2"),
+        0o644,
+    );
+    assert!(
+        Record::load(dir)
+            .unwrap_err()
+            .to_string()
+            .contains("later cardmint")
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(?s)(\\[[a-z.0-9\"]{1,12}\\]|[a-z_]{1,8} ?= ?.{0,8}|.{0,4}\n){0,20}") {
+        let bench = Bench::new();
+        let _ = bench.parse(&text);
+        let _ = bench.parse(&format!("{}{text}", sound(2)));
+    }
+
+    #[test]
+    fn a_set_of_nodes_never_panics_and_ranges_come_out_whole(first in 0u32..40, len in 0u32..40, text in ".{0,12}") {
+        let _ = NodeSet::parse(&text);
+        let bench = Bench::new();
+        let cluster = bench.parse(&sound(80).replace("first = 9", "first = 0")).unwrap();
+        let set = NodeSet::parse(&format!("{first}-{}", first + len)).unwrap();
+        let numbers: Vec<u32> = cluster.select(&set).unwrap().iter().map(|node| node.number).collect();
+        prop_assert_eq!(numbers, (first..=first + len).collect::<Vec<_>>());
+    }
+}
