@@ -287,13 +287,12 @@ fn report(
 
 fn summary(plan: &Plan<'_>, fates: &[Fate]) -> Table {
     let mut table = plain_table();
-    table.set_header(["node", "result", "image", "host key"]);
+    table.set_header(["node", "result", "image"]);
     for (card, fate) in plan.cards.iter().zip(fates) {
         table.add_row([
             card.node.hostname.as_str(),
             fate.word(),
             &card.path.display().to_string(),
-            &card.host_key.fingerprint,
         ]);
     }
     table

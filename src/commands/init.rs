@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,29 +11,38 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::workspace::{LOGIN_KEY, MANIFEST, write_whole};
 use super::{Context, Refused, Usage};
 use crate::cli::InitArgs;
+use crate::cluster::manifest::Nobody;
 use crate::cluster::new::{NewManifest, NewWifi};
-use crate::cluster::{ClusterKey, new_login_key, password_hash};
+use crate::cluster::{Cluster, ClusterKey, new_login_key, password_hash, wifi_psk};
+
 use crate::exit::ExitCode;
 use crate::ui::ask;
+
+/// File with the Wi-Fi key that `init` derives.
+const PSK_FILE: &str = "wifi.psk";
 
 pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode> {
     let dir = context.path(&args.dir);
     refuse_existing(&dir)?;
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let name = cluster_name(&dir)?;
     let mut answers = defaults(args, &name, &dir)?;
+    let mut psk = None;
     if !args.yes && ask::can_ask() {
-        ask_all(args, &dir, &mut answers)?;
+        psk = ask_all(args, &mut answers)?;
     }
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
-        answers.authorized_keys.push(make_login_key(&dir, &name)?);
-        context.tell(format_args!(
-            "No SSH key was found, so one was made for this cluster: {}",
-            dir.join(LOGIN_KEY).display()
-        ))?;
+        answers
+            .authorized_keys
+            .push(login_key(context, &dir, &name)?);
+    }
+    if let Some(psk) = psk {
+        write_secret(&dir.join(PSK_FILE), &psk)?;
     }
     ClusterKey::create(&dir)?;
     write_whole(&dir.join(MANIFEST), &answers.render())?;
+    // What was typed may be wrong; better said now than at the first plan.
+    Cluster::load(&dir.join(MANIFEST), &mut Nobody)?;
     tell_next(context, args, &dir, &answers.image)?;
     Ok(ExitCode::Done)
 }
@@ -56,9 +65,7 @@ fn refuse_existing(dir: &Path) -> Result<()> {
 }
 
 fn cluster_name(dir: &Path) -> Result<String> {
-    let dir = dir
-        .canonicalize()
-        .with_context(|| dir.display().to_string())?;
+    let dir = std::path::absolute(dir).with_context(|| dir.display().to_string())?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let name: String = name
         .chars()
@@ -81,7 +88,10 @@ fn cluster_name(dir: &Path) -> Result<String> {
 fn defaults(args: &InitArgs, name: &str, dir: &Path) -> Result<NewManifest> {
     let image = match &args.image {
         Some(image) => absolute_if_file(image)?,
-        None => find_image(dir).unwrap_or_else(|| "raspios-lite-arm64".to_owned()),
+        None => match find_image(dir).or_else(|| find_image(Path::new("."))) {
+            Some(path) => absolute_if_file(&path.to_string_lossy())?,
+            None => "raspios-lite-arm64".to_owned(),
+        },
     };
     let authorized_keys = if args.keys.is_empty() {
         own_keys()
@@ -113,7 +123,7 @@ fn absolute_if_file(image: &str) -> Result<String> {
     if !path.exists() {
         return Ok(image.to_owned());
     }
-    let path = path.canonicalize().with_context(|| image.to_owned())?;
+    let path = std::path::absolute(path).with_context(|| image.to_owned())?;
     match path.to_str() {
         Some(path) => Ok(path.to_owned()),
         None => bail!(Usage(format!(
@@ -131,15 +141,15 @@ fn key_path(path: &Path) -> Result<String> {
     absolute_if_file(&path.to_string_lossy())
 }
 
-/// An image that lies in the cluster's directory, newest name first.
-fn find_image(dir: &Path) -> Option<String> {
+/// An image that lies in a directory, newest name first.
+fn find_image(dir: &Path) -> Option<PathBuf> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.contains("raspios") && name.contains(".img"))
         .collect();
     names.sort();
-    names.pop()
+    names.pop().map(|name| dir.join(name))
 }
 
 /// The user's own public keys, as `~` paths: the manifest may be shared.
@@ -154,7 +164,8 @@ fn own_keys() -> Vec<String> {
         .collect()
 }
 
-fn ask_all(args: &InitArgs, dir: &Path, answers: &mut NewManifest) -> Result<()> {
+/// Asks for what was not given; returns the Wi-Fi key, if there is one.
+fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretString>> {
     if args.count.is_none() {
         let count = ask::text("How many nodes", answers.count.to_string())?;
         answers.count = count
@@ -176,36 +187,44 @@ fn ask_all(args: &InitArgs, dir: &Path, answers: &mut NewManifest) -> Result<()>
     if let Some(password) = ask::secret(question)? {
         answers.password_hash = Some(password_hash(&password)?);
     }
-    if ask::confirm("Join a Wi-Fi network")? {
-        answers.wifi = Some(ask_wifi(dir)?);
+    if !ask::confirm("Join a Wi-Fi network")? {
+        return Ok(None);
     }
-    Ok(())
+    let (wifi, psk) = ask_wifi()?;
+    answers.wifi = Some(wifi);
+    Ok(psk)
 }
 
-fn ask_wifi(dir: &Path) -> Result<NewWifi> {
+/// Asks about the network; its derived key is returned beside.
+fn ask_wifi() -> Result<(NewWifi, Option<SecretString>)> {
     let ssid = ask::text("Name of the network", String::new())?;
     let country = ask::text("Country it is in (two letters)", "GB".to_owned())?.to_uppercase();
-    let psk_file = match ask::secret("Passphrase (empty: an open network)")? {
-        None => None,
-        Some(passphrase) => {
-            let psk = crate::cluster::wifi_psk(&passphrase, &ssid);
-            write_secret(&dir.join("wifi.psk"), &psk)?;
-            Some("wifi.psk".to_owned())
-        }
-    };
-    Ok(NewWifi {
-        ssid,
-        country,
-        psk_file,
-    })
+    let passphrase = ask::secret("Passphrase (empty: an open network)")?;
+    let psk = passphrase.map(|passphrase| wifi_psk(&passphrase, &ssid));
+    let psk_file = psk.as_ref().map(|_| PSK_FILE.to_owned());
+    Ok((
+        NewWifi {
+            ssid,
+            country,
+            psk_file,
+        },
+        psk,
+    ))
 }
 
-/// Makes a key pair to log in with; returns the name of the public half.
-pub(super) fn make_login_key(dir: &Path, cluster: &str) -> Result<String> {
-    let key = new_login_key(&format!("cardmint@{cluster}"))?;
-    write_secret(&dir.join(LOGIN_KEY), &key.private)?;
+/// The cluster's own key pair to log in with, made if need be; returns the path
+/// of its public half.
+fn login_key(context: &mut Context<'_>, dir: &Path, cluster: &str) -> Result<String> {
     let public = format!("{LOGIN_KEY}.pub");
-    write_whole(&dir.join(&public), &format!("{}\n", key.public))?;
+    if !dir.join(&public).exists() {
+        let key = new_login_key(&format!("cardmint@{cluster}"))?;
+        write_secret(&dir.join(LOGIN_KEY), &key.private)?;
+        write_whole(&dir.join(&public), &format!("{}\n", key.public))?;
+        context.tell(format_args!(
+            "No SSH key was found, so one was made for this cluster: {}",
+            dir.join(LOGIN_KEY).display()
+        ))?;
+    }
     // A path, not a bare word: the manifest tells files from keys by their look.
     Ok(format!("./{public}"))
 }

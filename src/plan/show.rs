@@ -163,7 +163,7 @@ fn write_steps(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
 
 fn node_table<'a>(cards: impl Iterator<Item = &'a Card>) -> Table {
     let mut table = plain_table();
-    table.set_header(["node", "board", "address", "host key", "changes", "image"]);
+    table.set_header(["node", "board", "address", "changes", "image"]);
     for card in cards {
         table.add_row([
             card.node.hostname.clone(),
@@ -172,7 +172,6 @@ fn node_table<'a>(cards: impl Iterator<Item = &'a Card>) -> Table {
                 .map_or("any", |board| board.name())
                 .to_owned(),
             address(&card.node),
-            card.host_key.fingerprint.clone(),
             HumanBytes(card.overlay.len()).to_string(),
             card.path.display().to_string(),
         ]);
@@ -201,6 +200,7 @@ fn write_files(f: &mut fmt::Formatter<'_>, card: &Card, base: &OpenBase) -> fmt:
         HumanBytes(card.overlay.len()),
         card.overlay.extents().len(),
     )?;
+    writeln!(f, "host key   {}", card.host_key.fingerprint)?;
     let mut table = plain_table();
     for file in &card.boot_files.files {
         let state = if boot.has(&file.name) {

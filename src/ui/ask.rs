@@ -41,12 +41,21 @@ pub fn confirm(question: &str) -> dialoguer::Result<bool> {
 /// # Errors
 /// Where the terminal fails.
 pub fn secret(question: &str) -> dialoguer::Result<Option<SecretString>> {
-    let answer = Password::with_theme(&ColorfulTheme::default())
-        .with_prompt(question)
-        .with_confirmation("once more", "the two differ")
-        .allow_empty_password(true)
-        .interact()?;
-    Ok((!answer.is_empty()).then(|| answer.into()))
+    let theme = ColorfulTheme::default();
+    loop {
+        let answer = Password::with_theme(&theme)
+            .with_prompt(question)
+            .allow_empty_password(true)
+            .interact()?;
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let again = Password::with_theme(&theme).with_prompt("The same once more");
+        if again.allow_empty_password(true).interact()? == answer {
+            return Ok(Some(answer.into()));
+        }
+        super::complain("the two differ; once again, please");
+    }
 }
 
 /// Answers what a manifest leaves open, at the terminal.
