@@ -58,29 +58,23 @@ impl Identity {
     /// # Errors
     /// Where a password cannot be hashed.
     pub fn derive(key: &ClusterKey, node: &Node, generation: u32) -> Result<Self, IdentityError> {
-        let (number, counter) = (node.number.to_le_bytes(), generation.to_le_bytes());
-        let info = |purpose: &'static str| {
-            [
-                purpose.as_bytes(),
-                node.cluster.as_bytes(),
-                number.as_slice(),
-                counter.as_slice(),
-            ]
-        };
-        let seed = key.derive::<32>(&info("ssh-host-key"));
-        let salt = key.derive::<12>(&info("password-salt"));
-        let uuid = uuid::Builder::from_random_bytes(*key.derive::<16>(&info("network-uuid")));
+        let uuid = derive::<16>(key, node, generation, "network-uuid");
         let password_hash = match &node.user.password {
             Password::None => None,
             Password::Hash(hash) => Some(hash.clone()),
-            Password::Plain(password) => Some(crypt(password, &*salt)?.into()),
+            Password::Plain(password) => {
+                let salt = derive::<12>(key, node, generation, "password-salt");
+                Some(crypt(password, &*salt)?.into())
+            }
         };
         Ok(Self {
             generation,
-            host_key: HostKey::from_seed(&seed, &format!("root@{}", node.hostname))?,
+            host_key: HostKey::derive(key, node, generation)?,
             password_hash,
-            network_uuid: uuid.into_uuid().to_string(),
-            instance_seed: *key.derive::<32>(&info("instance-id")),
+            network_uuid: uuid::Builder::from_random_bytes(*uuid)
+                .into_uuid()
+                .to_string(),
+            instance_seed: *derive::<32>(key, node, generation, "instance-id"),
         })
     }
 
@@ -108,7 +102,32 @@ impl Identity {
     }
 }
 
+/// Bytes for one purpose of one node in one generation.
+fn derive<const N: usize>(
+    key: &ClusterKey,
+    node: &Node,
+    generation: u32,
+    purpose: &str,
+) -> Zeroizing<[u8; N]> {
+    let (number, counter) = (node.number.to_le_bytes(), generation.to_le_bytes());
+    key.derive(&[
+        purpose.as_bytes(),
+        node.cluster.as_bytes(),
+        &number,
+        &counter,
+    ])
+}
+
 impl HostKey {
+    /// Derives the SSH host key of `node` in a generation.
+    ///
+    /// # Errors
+    /// Where no key comes of the seed, which does not happen.
+    pub fn derive(key: &ClusterKey, node: &Node, generation: u32) -> Result<Self, IdentityError> {
+        let seed = derive::<32>(key, node, generation, "ssh-host-key");
+        Ok(Self::from_seed(&seed, &format!("root@{}", node.hostname))?)
+    }
+
     fn from_seed(seed: &[u8; 32], comment: &str) -> Result<Self, ssh_key::Error> {
         // Made this way the key carries no random check number: the same seed
         // gives the same file.

@@ -11,9 +11,10 @@ use super::Context;
 use super::bases::{self, Bases};
 use crate::base::Cache;
 use crate::cluster::identity::IdentityError;
-use crate::cluster::{Cluster, ClusterKey, Identity, Node, NodeSet, Record};
+use crate::cluster::{Cluster, ClusterKey, HostKey, Identity, Node, NodeSet, Record};
 use crate::handover::{self, Host};
 use crate::layout::Mechanism;
+use crate::output::folder_of;
 use crate::plan::Order;
 use crate::provision::Templates;
 use crate::ui::ask::Terminal;
@@ -111,13 +112,13 @@ impl Workspace {
         let folder = self.dir.join("handover");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let folder = folder.canonicalize()?;
-        let host = |node| {
+        let hosts = self.cluster.nodes.iter().map(|node| {
+            let key = HostKey::derive(&self.key, node, self.record.generation(node.number))?;
             Ok(Host {
                 node,
-                host_key: self.identity(node)?.host_key.public,
+                host_key: key.public,
             })
-        };
-        let hosts = self.cluster.nodes.iter().map(host);
+        });
         let hosts: Vec<Host<'_>> = hosts.collect::<Result<_, IdentityError>>()?;
         let login_key = self.dir.join(LOGIN_KEY);
         let login_key = login_key
@@ -134,7 +135,7 @@ impl Workspace {
 /// Replaces a file as a whole: readers see the old text or the new one.
 pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let write = || -> io::Result<()> {
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = folder_of(path);
         let mut file = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(dir)?;

@@ -31,7 +31,7 @@ impl Draft {
     /// images carry host keys.
     pub(crate) fn create(path: &Path, len: u64) -> Result<Self, OutputError> {
         let failed = |source| OutputError::io("creating", path, source);
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = folder_of(path);
         let file = tempfile::Builder::new()
             .prefix(&prefix_of(path))
             .suffix(PARTIAL)
@@ -118,10 +118,19 @@ impl Draft {
             io::ErrorKind::AlreadyExists => OutputError::Appeared(path.clone()),
             _ => OutputError::io("naming", &path, error.error),
         })?;
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = folder_of(&path);
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|source| OutputError::io("syncing the folder of", &path, source))
+    }
+}
+
+/// The folder that a path's file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    // A bare name has the parent "", which is no folder.
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -136,7 +145,7 @@ fn prefix_of(path: &Path) -> std::ffi::OsString {
 /// Removes drafts of `path` that nobody is working on: a crash left them.
 pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     let prefix = prefix_of(path);
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = folder_of(path);
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();

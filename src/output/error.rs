@@ -1,5 +1,6 @@
 //! Why an image was not made.
 
+use super::draft::folder_of;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +68,7 @@ impl OutputError {
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         ) {
-            let dir = path.parent().unwrap_or(path);
+            let dir = folder_of(path);
             return Self::Full(dir.to_owned());
         }
         Self::File {

@@ -14,6 +14,7 @@ mod reflink;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
 pub use read_back::differing_chunks;

@@ -1,5 +1,6 @@
 //! Whether a file system lets files share blocks.
 
+use super::draft::folder_of;
 use std::io::Write;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use std::path::Path;
 /// name would be wrong for xfs without reflinks and for whatever comes next.
 pub(crate) fn works_beside(path: &Path) -> bool {
     let try_it = || -> std::io::Result<()> {
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = folder_of(path);
         let mut source = tempfile::tempfile_in(dir)?;
         source.write_all(&[1; 4096])?;
         let target = tempfile::tempfile_in(dir)?;
