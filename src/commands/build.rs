@@ -117,8 +117,12 @@ fn build_base(
             });
         })
     };
-    let digests = result?;
-    record(workspace, plan, (index, on), digests.raw, fates)
+    // What was published before a failure is recorded all the same.
+    let known = || on.base.known_digests(&workspace.cache);
+    if let Some(digests) = result.as_ref().ok().cloned().or_else(known) {
+        record(workspace, plan, (index, on), digests.raw, fates)?;
+    }
+    result.map(drop).map_err(Into::into)
 }
 
 /// What is already under the image's name: the very image, another one, or

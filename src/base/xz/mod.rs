@@ -44,6 +44,14 @@ impl XzBase {
         self.index.blocks.len()
     }
 
+    /// Memory that decoding any one block takes at most, in bytes: the block, its
+    /// compressed bytes, and a dictionary as `xz -6` uses.
+    pub(crate) fn decoder_memory(&self) -> u64 {
+        const DICTIONARY: u64 = 8 << 20;
+        let of = |block: &index::Block| block.len + block.file_len();
+        self.index.blocks.iter().map(of).max().unwrap_or(0) + DICTIONARY
+    }
+
     /// Decodes a block past the cache.
     pub(crate) fn decode(&self, number: usize) -> io::Result<Vec<u8>> {
         block::decode(&*self.source, &self.index.blocks[number], self.index.flags)
