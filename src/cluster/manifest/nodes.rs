@@ -57,7 +57,7 @@ pub(super) fn read_cluster(
     let overrides = root.section("node");
     root.finish();
     let shared = Shared {
-        user: user?,
+        user,
         password_authentication,
         locale,
         wifi,

@@ -35,7 +35,7 @@ pub(super) fn judge<T, U>(
 }
 
 /// `[user]`, and what `[ssh]` says about its password.
-pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<Arc<User>>, bool) {
+pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Arc<User>, bool) {
     section.refuse(
         "password",
         "a password in plain text does not belong into a manifest",
@@ -47,37 +47,10 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
         None => "pi".to_owned(),
     };
     let before = section.problems();
-    let mut authorized_keys: Vec<String> = Vec::new();
-    for entry in section.strings("authorized_keys", true) {
-        let keys = judge(&section, &entry, files.authorized_keys(&entry.value));
-        for key in keys.unwrap_or_default() {
-            if !authorized_keys.contains(&key) {
-                authorized_keys.push(key);
-            }
-        }
-    }
+    let authorized_keys = read_keys(&mut section, files);
     let password = read_password(&mut section, files);
     let has_password = !matches!(password, Password::None);
-    let sudo = section
-        .string("sudo")
-        .and_then(|sudo| match sudo.value.as_str() {
-            "nopasswd" => Some(Sudo::NoPassword),
-            "password" if has_password => Some(Sudo::Password),
-            "password" => {
-                let help = "give `password_file` or `password_hash`, or set sudo = \"nopasswd\"";
-                section.problem(
-                    &sudo.span,
-                    "sudo would ask for a password that there is not",
-                    help,
-                );
-                None
-            }
-            other => {
-                let message = format!("`sudo` must be \"nopasswd\" or \"password\", not `{other}`");
-                section.problem(&sudo.span, message, "");
-                None
-            }
-        });
+    let sudo = read_sudo(&mut section, has_password);
     // A key or password that was refused is a problem of its own.
     if authorized_keys.is_empty() && !has_password && section.problems() == before {
         let help = "give `authorized_keys` in [user], such as [\"~/.ssh/id_ed25519.pub\"]; \
@@ -89,16 +62,51 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
         );
     }
     section.finish();
-    let sudo = sudo.unwrap_or(Sudo::NoPassword);
     (
-        Some(Arc::new(User {
+        Arc::new(User {
             name,
             authorized_keys,
             password,
             sudo,
-        })),
+        }),
         has_password,
     )
+}
+
+fn read_keys(section: &mut Section<'_, '_>, files: &Files) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for entry in section.strings("authorized_keys", true) {
+        let keys = judge(section, &entry, files.authorized_keys(&entry.value));
+        for key in keys.unwrap_or_default() {
+            if !all.contains(&key) {
+                all.push(key);
+            }
+        }
+    }
+    all
+}
+
+fn read_sudo(section: &mut Section<'_, '_>, has_password: bool) -> Sudo {
+    let Some(sudo) = section.string("sudo") else {
+        return Sudo::NoPassword;
+    };
+    match sudo.value.as_str() {
+        "nopasswd" => return Sudo::NoPassword,
+        "password" if has_password => return Sudo::Password,
+        "password" => {
+            let help = "give `password_file` or `password_hash`, or set sudo = \"nopasswd\"";
+            section.problem(
+                &sudo.span,
+                "sudo would ask for a password that there is not",
+                help,
+            );
+        }
+        other => {
+            let message = format!("`sudo` must be \"nopasswd\" or \"password\", not `{other}`");
+            section.problem(&sudo.span, message, "");
+        }
+    }
+    Sudo::NoPassword
 }
 
 fn read_password(section: &mut Section<'_, '_>, files: &Files) -> Password {
