@@ -109,6 +109,7 @@ impl Spooling<'_> {
         };
         let damaged = |error: zip::result::ZipError| self.damaged(&error.into());
         let mut archive = zip::ZipArchive::new(file).map_err(damaged)?;
+        check_zip_end(file, archive.comment()).map_err(|error| self.damaged(&error))?;
         let mut images = Vec::new();
         for index in 0..archive.len() {
             let entry = archive.by_index_raw(index).map_err(damaged)?;
@@ -244,6 +245,22 @@ impl Spooling<'_> {
             path: self.path.to_owned(),
             source,
         }
+    }
+}
+
+/// Makes sure that a zip ends with its "end of central directory" record and
+/// comment (APPNOTE 4.3.16): the parser also finds one further to the front.
+fn check_zip_end(file: &File, comment: &[u8]) -> io::Result<()> {
+    const END_LEN: u64 = 22;
+    let appended = || io::Error::other("something was appended");
+    let len = file.metadata()?.len();
+    let start = len.checked_sub(END_LEN + comment.len() as u64);
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, start.ok_or_else(appended)?)?;
+    if magic == *b"PK\x05\x06" {
+        Ok(())
+    } else {
+        Err(appended())
     }
 }
 
