@@ -14,6 +14,10 @@ mod pass;
 pub mod read_at;
 pub(crate) mod sparse;
 mod spool;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod xz;
 
 use std::fs::File;

@@ -16,6 +16,8 @@ pub(super) const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 const MAX_BLOCK_LEN: u64 = 64 << 20;
 /// An index of this length describes millions of blocks.
 const MAX_INDEX_LEN: u64 = 64 << 20;
+/// Padding is looked through in pieces of this length, a multiple of four.
+const PADDING_PIECE: usize = 64 << 10;
 
 /// A block of an xz file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,12 +175,18 @@ fn end_of_stream(source: &dyn ReadAt) -> Result<u64, IndexError> {
     if !end.is_multiple_of(4) {
         return Err(Damaged("it is cut short, or something was appended"));
     }
+    // In pieces: a download that was cut short may end in gigabytes of zeros.
+    let mut piece = vec![0; PADDING_PIECE];
     while end > 2 * HEADER_LEN {
-        let word: [u8; 4] = read_array(source, end - 4)?;
-        if word != [0; 4] {
+        let left = usize::try_from(end - 2 * HEADER_LEN).unwrap_or(PADDING_PIECE);
+        let piece = &mut piece[..left.min(PADDING_PIECE)];
+        source.read_exact_at(piece, end - piece.len() as u64)?;
+        let words = piece.rchunks_exact(4).take_while(|word| **word == [0; 4]);
+        let zeros = 4 * words.count();
+        end -= zeros as u64;
+        if zeros < piece.len() {
             break;
         }
-        end -= 4;
     }
     Ok(end)
 }

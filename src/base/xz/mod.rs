@@ -3,6 +3,8 @@
 
 mod block;
 mod index;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
