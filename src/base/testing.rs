@@ -35,7 +35,7 @@ fn command(tool: &str, args: &[&str]) -> Command {
     command
         .args(args)
         .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .env("LC_ALL", "C")
+        .env("LC_ALL", "C.UTF-8")
         .env("MTOOLS_SKIP_CHECK", "1");
     command
 }
