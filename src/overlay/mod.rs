@@ -5,6 +5,8 @@
 //! a copy-on-write [`view`]; [`Minted`] reads `base + overlay` as one.
 
 pub mod edit;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::io;
