@@ -276,6 +276,3 @@ fn read_format(file: &File) -> io::Result<Format> {
     }
     Ok(Format::of(&head[..len]))
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,8 @@
 //! sectors. [`edit::edit_boot`] makes one by editing the boot partition through
 //! a copy-on-write [`view`]; [`Minted`] reads `base + overlay` as one.
 
+#[cfg(test)]
+mod damage_tests;
 pub mod edit;
 #[cfg(test)]
 mod tests;
@@ -158,6 +160,3 @@ impl ReadAt for Minted<'_> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -207,7 +207,8 @@ fn other_tools_find_an_edited_boot_partition_sound() {
         let dir = tempfile::tempdir().unwrap();
         let path = fat_image(dir.path(), shape, &stock());
         let (source, boot) = open(&path);
-        let overlay = edit_boot(&source, &boot, &ours()).expect(&format!("{shape:?}"));
+        let overlay =
+            edit_boot(&source, &boot, &ours()).unwrap_or_else(|error| panic!("{shape:?}: {error}"));
         let again = edit_boot(&source, &boot, &ours()).unwrap();
         assert_eq!(overlay, again, "the same inputs gave other bytes");
 
