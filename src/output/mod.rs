@@ -11,6 +11,8 @@ mod expected;
 mod fan_out;
 mod read_back;
 mod reflink;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -71,9 +73,10 @@ impl Build<'_> {
         jobs: &[Job<'_>],
         mut done: impl FnMut(usize, Outcome),
     ) -> Result<Digests, OutputError> {
-        for job in jobs {
-            draft::remove_abandoned(&job.path)
-                .map_err(|source| OutputError::io("tidying beside", &job.path, source))?;
+        let pristine = jobs.first().map(|job| pristine_path(&job.path));
+        for path in jobs.iter().map(|job| &job.path).chain(&pristine) {
+            draft::remove_abandoned(path)
+                .map_err(|source| OutputError::io("tidying beside", path, source))?;
         }
         let reflinks = jobs.len() > 1 && reflink::works_beside(&jobs[0].path);
         if reflinks {
@@ -158,7 +161,7 @@ impl Build<'_> {
     /// The base as a raw file beside the images, checked: what clones share.
     fn pristine(&self, beside: &Path) -> Result<(Draft, Digests), OutputError> {
         let nothing = Overlay::default();
-        let path = beside.with_file_name("base");
+        let path = pristine_path(beside);
         if let Some(file) = self.base.raw_file() {
             let mut draft = Draft::create(&path, self.base.len())?;
             if draft.clone_from(file).is_ok() {
@@ -211,6 +214,11 @@ impl Build<'_> {
         Expected::new(self.base, chunks, job.overlay)
             .map_err(|source| OutputError::io("reading the base of", &job.path, source))
     }
+}
+
+/// Where the base is kept while images are cloned from it.
+fn pristine_path(beside: &Path) -> PathBuf {
+    beside.with_file_name("base")
 }
 
 fn refuse_differences(
