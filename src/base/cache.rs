@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::chunk::ChunkDigests;
 use super::{Digests, Sha256Digest};
 
+/// Changes with the meaning of a note, such as the length of a chunk.
+const NOTE_VERSION: u32 = 1;
+
 /// The cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -81,6 +84,8 @@ impl Known {
 /// A file's note in the cache.
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// [`NOTE_VERSION`] when it was written.
+    version: u32,
     stamp: Stamp,
     known: Known,
 }
@@ -119,7 +124,7 @@ impl Cache {
     pub(super) fn recall(&self, path: &Path, stamp: &Stamp) -> Option<Known> {
         let text = fs::read(self.note_path(path)).ok()?;
         let note: Note = serde_json::from_slice(&text).ok()?;
-        (note.stamp == *stamp).then_some(note.known)
+        (note.version == NOTE_VERSION && note.stamp == *stamp).then_some(note.known)
     }
 
     /// Remembers what is known about a file. A cache that cannot be written
@@ -129,6 +134,7 @@ impl Cache {
             let dir = self.subdir("digests")?;
             let mut file = tempfile::NamedTempFile::new_in(dir)?;
             let note = Note {
+                version: NOTE_VERSION,
                 stamp: stamp.clone(),
                 known,
             };

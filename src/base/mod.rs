@@ -56,6 +56,8 @@ struct BaseFile {
     path: PathBuf,
     file: Arc<RawFile>,
     stamp: Stamp,
+    /// The stamp of a device says nothing about the card in it.
+    regular: bool,
 }
 
 /// Where the uncompressed bytes are.
@@ -139,6 +141,7 @@ impl Base {
             path: path.to_owned(),
             file: raw,
             stamp,
+            regular: metadata.is_file(),
         });
         Ok(Self {
             name,
@@ -235,13 +238,18 @@ impl Base {
         }
     }
 
+    fn recall(&self, cache: &Cache) -> Option<Known> {
+        let file = self.file.as_ref().filter(|file| file.regular)?;
+        cache.recall(&file.path, &file.stamp)
+    }
+
     /// Keeps what the cache knows of a spooled file.
     fn remember(&self, cache: &Cache, mut known: Known) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.file.as_ref().filter(|file| file.regular) else {
+            return;
+        };
         if known.spool.is_none() {
-            known.spool = cache
-                .recall(&file.path, &file.stamp)
-                .and_then(|old| old.spool);
+            known.spool = self.recall(cache).and_then(|old| old.spool);
         }
         cache.remember(&file.path, &file.stamp, known);
     }

@@ -19,6 +19,8 @@ use crate::report::event::{Event, Sink};
 
 /// No card is larger than this; what unpacks to more is no image.
 const MAX_LEN: u64 = 2 << 40;
+/// How the names of unfinished files begin.
+const UNFINISHED: &str = ".unfinished";
 /// Bytes decompressed at once.
 const PIECE_LEN: usize = 1 << 20;
 /// A decoder for a dictionary of 1.5 GiB, the largest that `xz` makes, would
@@ -46,6 +48,8 @@ impl Spooling<'_> {
         if let Some(found) = self.recall(stamp, &dir) {
             return Ok(found);
         }
+        // Nobody else is unpacking: what is unfinished was left by a crash.
+        sweep(&dir).map_err(|source| self.cache_failed(source))?;
         let (digests, spooled) = self.decompress(file, &dir)?;
         let path = spool_path(&dir, &digests.published);
         let failed = |source| self.cache_failed(source);
@@ -74,8 +78,10 @@ impl Spooling<'_> {
         file: &File,
         dir: &Path,
     ) -> Result<(Digests, tempfile::NamedTempFile), BaseError> {
-        let target =
-            tempfile::NamedTempFile::new_in(dir).map_err(|source| self.cache_failed(source))?;
+        let target = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(dir)
+            .map_err(|source| self.cache_failed(source))?;
         let digests = match self.format {
             Format::Zip => self.unzip(file, target.as_file())?,
             _ => self.unpack(file, target.as_file())?,
@@ -262,6 +268,21 @@ fn check_zip_end(file: &File, comment: &[u8]) -> io::Result<()> {
     } else {
         Err(appended())
     }
+}
+
+/// Removes unfinished files.
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn spool_path(dir: &Path, published: &Sha256Digest) -> PathBuf {

@@ -162,22 +162,22 @@ impl Build<'_> {
     fn pristine(&self, beside: &Path) -> Result<(Draft, Digests), OutputError> {
         let nothing = Overlay::default();
         let path = pristine_path(beside);
-        if let Some(file) = self.base.raw_file() {
-            let mut draft = Draft::create(&path, self.base.len())?;
-            if draft.clone_from(file).is_ok() {
-                return Ok((
+        let (draft, digests) = match self.clone_of_base(&path)? {
+            Some(draft) => (
+                draft,
+                self.base.digests(self.cache, self.sink, self.interrupt)?,
+            ),
+            None => {
+                let draft = Draft::create(&path, self.base.len());
+                let mut lanes = [Lane {
+                    overlay: &nothing,
                     draft,
-                    self.base.digests(self.cache, self.sink, self.interrupt)?,
-                ));
+                }];
+                let digests = self.pass(&mut lanes)?;
+                let [Lane { draft, .. }] = lanes;
+                (draft?, digests)
             }
-        }
-        let mut lanes = [Lane {
-            overlay: &nothing,
-            draft: Draft::create(&path, self.base.len()),
-        }];
-        let digests = self.pass(&mut lanes)?;
-        let [Lane { draft, .. }] = lanes;
-        let draft = draft?;
+        };
         draft.sync()?;
         let job = Job {
             name: "base",
@@ -194,6 +194,15 @@ impl Build<'_> {
         )?;
         refuse_differences(&job.path, &expected, &different)?;
         Ok((draft, digests))
+    }
+
+    /// The base's own file, cloned, where both are on one file system.
+    fn clone_of_base(&self, path: &Path) -> Result<Option<Draft>, OutputError> {
+        let Some(file) = self.base.raw_file() else {
+            return Ok(None);
+        };
+        let mut draft = Draft::create(path, self.base.len())?;
+        Ok(draft.clone_from(file).is_ok().then_some(draft))
     }
 
     fn clone_one(&self, job: &Job<'_>, pristine: &Draft, chunks: &ChunkDigests) -> Outcome {

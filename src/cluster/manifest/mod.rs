@@ -18,6 +18,8 @@ use toml::de::DeTable;
 
 pub use problem::{ManifestErrors, Problem};
 
+pub(crate) use self::shared::check_passphrase;
+
 use self::files::Files;
 use self::read::{Problems, Section};
 use super::Cluster;

@@ -257,7 +257,7 @@ fn read_security(
 }
 
 /// IEEE 802.11-2020, J.4.1: 8 to 63 printable ASCII characters, or the key.
-fn check_passphrase(secret: &SecretString, wpa3_only: bool) -> Result<(), Complaint> {
+pub(crate) fn check_passphrase(secret: &SecretString, wpa3_only: bool) -> Result<(), Complaint> {
     let text = secret.expose_secret();
     let is_key = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let printable = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
