@@ -49,10 +49,12 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Arc<Use
     let before = section.problems();
     let authorized_keys = read_keys(&mut section, files);
     let password = read_password(&mut section, files);
-    let has_password = !matches!(password, Password::None);
+    // A key or password that was refused is a problem of its own, and no reason
+    // to say that there is none.
+    let has_password = section.gives("password_hash") || section.gives("password_file");
+    let refused = section.problems() != before;
     let sudo = read_sudo(&mut section, has_password);
-    // A key or password that was refused is a problem of its own.
-    if authorized_keys.is_empty() && !has_password && section.problems() == before {
+    if authorized_keys.is_empty() && !has_password && !refused {
         let help = "give `authorized_keys` in [user], such as [\"~/.ssh/id_ed25519.pub\"]; \
                     ssh-keygen makes a key";
         section.problem(
@@ -192,20 +194,11 @@ pub(super) fn read_wifi(
         section.problem(&span, message, "write its two letters, like PT");
     }
     let hidden = section.boolean("hidden").is_some_and(|hidden| hidden.value);
-    let security = match &ssid {
-        Some(ssid) => read_security(&mut section, &ssid.value, files, ask),
-        None => {
-            if !section.gives("ssid") {
-                section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
-            }
-            drop((
-                section.string("psk_file"),
-                section.boolean("open"),
-                section.boolean("wpa3_only"),
-            ));
-            None
-        }
-    };
+    if !section.gives("ssid") {
+        section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
+    }
+    let name = ssid.as_ref().map(|ssid| ssid.value.as_str());
+    let security = read_security(&mut section, name, files, ask);
     section.finish();
     Some(Arc::new(Wifi {
         ssid: ssid?.value,
@@ -215,14 +208,17 @@ pub(super) fn read_wifi(
     }))
 }
 
+/// How to join; without an `ssid` its keys are only checked.
 fn read_security(
     section: &mut Section<'_, '_>,
-    ssid: &str,
+    ssid: Option<&str>,
     files: &Files,
     ask: &mut dyn Ask,
 ) -> Option<WifiSecurity> {
     let psk_file = section.string("psk_file");
-    let open = section.boolean("open").is_some_and(|open| open.value);
+    let open = section.boolean("open");
+    let gives_bad_open = open.is_none() && section.gives("open");
+    let open = open.is_some_and(|open| open.value);
     let wpa3_only = section.boolean("wpa3_only").is_some_and(|only| only.value);
     let at = psk_file.clone().unwrap_or(At {
         value: String::new(),
@@ -239,7 +235,9 @@ fn read_security(
             return None;
         }
         (Some(file), false) => judge(section, &file, files.read_secret(&file.value))?,
-        (None, false) => match ask.wifi_passphrase(ssid) {
+        // Given, but not as a string or boolean: that is the problem.
+        (None, false) if section.gives("psk_file") || gives_bad_open => return None,
+        (None, false) => match ask.wifi_passphrase(ssid?) {
             Some(secret) => secret,
             None => {
                 let help = "name a file with the passphrase in `psk_file`, or set open = true";
@@ -252,7 +250,7 @@ fn read_security(
     Some(if wpa3_only {
         WifiSecurity::Sae(secret)
     } else {
-        WifiSecurity::Psk(wifi_psk(&secret, ssid))
+        WifiSecurity::Psk(wifi_psk(&secret, ssid?))
     })
 }
 
