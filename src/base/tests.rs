@@ -352,6 +352,28 @@ fn digests_are_remembered_until_the_file_changes() {
 }
 
 #[test]
+fn a_note_that_lost_some_of_its_digests_is_forgotten() {
+    let bench = Bench::new();
+    let base = bench
+        .open(&bench.put("image", &sample((4 << 20) + 1, 22)))
+        .unwrap();
+    let digests = base
+        .digests(&bench.cache(), &Silent, &Interrupt::default())
+        .unwrap();
+    assert_eq!(base.known_digests(&bench.cache()), Some(digests.clone()));
+    for note in fs::read_dir(bench.dir.path().join("cache/digests")).unwrap() {
+        let path = note.unwrap().path();
+        let last = digests.chunks.as_slice()[1].to_string();
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace(&format!(",\"{last}\""), "");
+        assert!(!text.contains(&last));
+        fs::write(path, text).unwrap();
+    }
+    assert_eq!(base.known_digests(&bench.cache()), None);
+}
+
+#[test]
 fn a_damaged_note_in_the_cache_is_no_more_than_forgotten() {
     let bench = Bench::new();
     let data = sample(10_000, 21);
