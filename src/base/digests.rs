@@ -13,7 +13,9 @@ impl Base {
     #[must_use]
     pub fn known_digests(&self, cache: &Cache) -> Option<Digests> {
         let file = self.file.as_ref()?;
-        cache.recall(&file.path, &file.stamp)?.digests()
+        cache
+            .recall(&file.path, file.stamp.as_ref())?
+            .digests(self.len())
     }
 
     /// The digests; reads the base once in its lifetime.
@@ -59,7 +61,7 @@ impl Base {
                 let (raw, chunks) = hasher.unwrap_or_else(ChunkHasher::new).finish();
                 let published = match (&self.store, &self.file) {
                     (Store::Raw(_), _) => raw,
-                    (_, Some(file)) => self.published_digest(file)?,
+                    (_, Some(file)) => self.published_digest(file, interrupt)?,
                     // The practice base is known by its contents alone.
                     (_, None) => raw,
                 };
@@ -88,7 +90,7 @@ impl Base {
         interrupt: &Interrupt,
     ) -> Result<(), BaseError> {
         let file = self.file.as_ref();
-        let known = file.and_then(|file| cache.recall(&file.path, &file.stamp));
+        let known = file.and_then(|file| cache.recall(&file.path, file.stamp.as_ref()));
         let known = known.unwrap_or_default();
         if known.published == Some(wanted) || known.raw == Some(wanted) {
             return Ok(());
@@ -97,7 +99,7 @@ impl Base {
             (file, known.published, matches!(self.store, Store::Raw(_)))
         {
             // Cheaper than decoding: the digest of the file is tried first.
-            let published = self.published_digest(file)?;
+            let published = self.published_digest(file, interrupt)?;
             if published == wanted {
                 self.check_unchanged()?;
                 self.remember(

@@ -14,8 +14,12 @@ pub(super) const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 /// bound on memory; such files are spooled. `xz -9` makes blocks of 192 MiB,
 /// `xz -6`, which Raspberry Pi OS uses, of 24 MiB.
 const MAX_BLOCK_LEN: u64 = 64 << 20;
-/// An index of this length describes millions of blocks.
-const MAX_INDEX_LEN: u64 = 64 << 20;
+/// Parsed, an index takes up to 16 times its length. One of 4 MiB describes half a
+/// million blocks, 13 TiB at the usual 24 MiB.
+const MAX_INDEX_LEN: u64 = 4 << 20;
+/// Padding is read in pieces of this length. A download whose space was
+/// reserved first can end in gigabytes of it.
+const PADDING_PIECE: usize = 64 << 10;
 
 /// A block of an xz file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +56,7 @@ pub(crate) struct Index {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
     /// The file is sound as far as one can see, but random access would be too
-    /// costly: several streams, or huge blocks.
+    /// costly: several streams, huge blocks, or a huge dictionary.
     #[error("several streams, or very large blocks")]
     NotSeekable,
     /// The file is damaged.
@@ -173,12 +177,17 @@ fn end_of_stream(source: &dyn ReadAt) -> Result<u64, IndexError> {
     if !end.is_multiple_of(4) {
         return Err(Damaged("it is cut short, or something was appended"));
     }
+    let mut piece = [0; PADDING_PIECE];
     while end > 2 * HEADER_LEN {
-        let word: [u8; 4] = read_array(source, end - 4)?;
-        if word != [0; 4] {
-            break;
+        let start = end.saturating_sub(PADDING_PIECE as u64).max(2 * HEADER_LEN);
+        // At most the length of the piece.
+        let piece = &mut piece[..usize::try_from(end - start).unwrap_or(0)];
+        source.read_exact_at(piece, start)?;
+        if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
+            let kept = (last as u64 + 1).next_multiple_of(4);
+            return Ok(start + kept);
         }
-        end -= 4;
+        end = start;
     }
     Ok(end)
 }
