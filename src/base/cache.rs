@@ -17,6 +17,9 @@ use super::chunk::{CHUNK_LEN, ChunkDigests};
 use super::{BaseError, Digests, Sha256Digest};
 use crate::interrupt::Interrupt;
 
+/// Changes with the meaning of a note, such as the length of a chunk.
+const NOTE_VERSION: u32 = 1;
+
 /// The cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -93,6 +96,8 @@ impl Known {
 /// A file's note in the cache.
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// [`NOTE_VERSION`] when it was written.
+    version: u32,
     stamp: Stamp,
     known: Known,
 }
@@ -132,7 +137,7 @@ impl Cache {
         let stamp = stamp?;
         let text = fs::read(self.note_path(path)).ok()?;
         let note: Note = serde_json::from_slice(&text).ok()?;
-        (note.stamp == *stamp).then_some(note.known)
+        (note.version == NOTE_VERSION && note.stamp == *stamp).then_some(note.known)
     }
 
     /// Remembers what is known about a file. A cache that cannot be written
@@ -143,6 +148,7 @@ impl Cache {
             let dir = self.subdir("digests")?;
             let mut file = tempfile::NamedTempFile::new_in(dir)?;
             let note = Note {
+                version: NOTE_VERSION,
                 stamp: stamp.clone(),
                 known,
             };

@@ -1,7 +1,7 @@
 //! Chunks: the unit in which a base is passed on and digested.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::Digest as _;
 
@@ -42,6 +42,22 @@ impl ChunkDigests {
 impl From<Vec<Sha256Digest>> for ChunkDigests {
     fn from(digests: Vec<Sha256Digest>) -> Self {
         Self(digests.into())
+    }
+}
+
+/// Digest of a whole chunk of zeros; images have many of them.
+fn zero_digest() -> &'static Sha256Digest {
+    static ZERO: OnceLock<Sha256Digest> = OnceLock::new();
+    ZERO.get_or_init(|| Sha256Digest::of(&vec![0; CHUNK_LEN]))
+}
+
+/// Digest of a chunk; zeros are recognised, which is cheaper than digesting
+/// them.
+pub(crate) fn chunk_digest(chunk: &[u8]) -> Sha256Digest {
+    if chunk.len() == CHUNK_LEN && is_zero(chunk) {
+        *zero_digest()
+    } else {
+        Sha256Digest::of(chunk)
     }
 }
 
@@ -101,27 +117,19 @@ impl Chunker {
 pub(super) struct ChunkHasher {
     whole: sha2::Sha256,
     chunks: Vec<Sha256Digest>,
-    zero: Sha256Digest,
 }
 
 impl ChunkHasher {
     pub(super) fn new() -> Self {
-        let zero = Sha256Digest::of(&vec![0; CHUNK_LEN]);
         Self {
             whole: sha2::Sha256::new(),
             chunks: Vec::new(),
-            zero,
         }
     }
 
     pub(super) fn update(&mut self, chunk: &[u8]) {
         self.whole.update(chunk);
-        let is_zero = chunk.len() == CHUNK_LEN && is_zero(chunk);
-        self.chunks.push(if is_zero {
-            self.zero
-        } else {
-            Sha256Digest::of(chunk)
-        });
+        self.chunks.push(chunk_digest(chunk));
     }
 
     /// Digest of all bytes, and those of the chunks.

@@ -12,10 +12,7 @@ impl Base {
     /// The digests, where they are known without reading the base.
     #[must_use]
     pub fn known_digests(&self, cache: &Cache) -> Option<Digests> {
-        let file = self.file.as_ref()?;
-        cache
-            .recall(&file.path, file.stamp.as_ref())?
-            .digests(self.len())
+        self.recall(cache)?.digests(self.len())
     }
 
     /// The digests; reads the base once in its lifetime.
@@ -90,8 +87,7 @@ impl Base {
         interrupt: &Interrupt,
     ) -> Result<(), BaseError> {
         let file = self.file.as_ref();
-        let known = file.and_then(|file| cache.recall(&file.path, file.stamp.as_ref()));
-        let known = known.unwrap_or_default();
+        let known = self.recall(cache).unwrap_or_default();
         if known.published == Some(wanted) || known.raw == Some(wanted) {
             return Ok(());
         }

@@ -14,6 +14,10 @@ mod pass;
 pub mod read_at;
 pub(crate) mod sparse;
 mod spool;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod xz;
 
 use std::fs::{self, File};
@@ -234,13 +238,16 @@ impl Base {
         }
     }
 
+    fn recall(&self, cache: &Cache) -> Option<Known> {
+        let file = self.file.as_ref()?;
+        cache.recall(&file.path, file.stamp.as_ref())
+    }
+
     /// Keeps what the cache knows of a spooled file.
     fn remember(&self, cache: &Cache, mut known: Known) {
         let Some(file) = &self.file else { return };
         if known.spool.is_none() {
-            known.spool = cache
-                .recall(&file.path, file.stamp.as_ref())
-                .and_then(|old| old.spool);
+            known.spool = self.recall(cache).and_then(|old| old.spool);
         }
         cache.remember(&file.path, file.stamp.as_ref(), known);
     }
@@ -292,6 +299,3 @@ fn read_format(file: &File) -> io::Result<Format> {
     }
     Ok(Format::of(&head[..len]))
 }
-
-#[cfg(test)]
-mod tests;

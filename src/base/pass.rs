@@ -9,17 +9,17 @@ use super::ReadAt;
 use super::chunk::{CHUNK_LEN, Chunker, Each};
 use super::xz::XzBase;
 
-/// More decoders would break the bound on memory: each holds a block that is
-/// decoded, a block that waits, and its compressed bytes.
-const MAX_DECODERS: usize = 8;
+/// What all decoders may take together. A build shall stay below 300 MiB on any
+/// machine, however many cores it has.
+const MEMORY: u64 = 200 << 20;
 
 /// Passes on the chunks of an xz file, decoding on all cores. Returns the
 /// length.
 pub(super) fn pass_xz(base: &XzBase, each: Each<'_>) -> io::Result<u64> {
     base.forget();
-    let decoders = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MAX_DECODERS);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let affordable = usize::try_from(MEMORY / base.decoder_memory()).unwrap_or(1);
+    let decoders = cores.min(affordable).max(1);
     thread::scope(|scope| {
         // Decoder k takes blocks k, k + n, …: taking from them in turn gives the
         // blocks in order, and nobody runs further ahead than its channel allows.

@@ -1,14 +1,15 @@
 //! `cardmint build`: the node images, each made, read back and only then named.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use comfy_table::Table;
 use serde_json::json;
 
 use super::workspace::Workspace;
-use super::{Context, exit_code};
+use super::{Context, Refused, exit_code};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
@@ -25,8 +26,8 @@ enum Fate {
     Kept(Sha256Digest),
     /// Another image is there, and `--force` was not given.
     Refused,
-    /// Not made.
-    Failed(anyhow::Error),
+    /// Not made: why, and the exit code that stands for it.
+    Failed(String, ExitCode),
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCode> {
@@ -45,24 +46,65 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         orders,
         &workspace.templates,
     )?;
-    for notice in plan.notices().iter().chain(&workspace.cluster.notices) {
-        context.tell(format_args!("note: {notice}"))?;
+    let notices = [plan.notices(), workspace.cluster.notices.clone()].concat();
+    if !args.json {
+        for notice in &notices {
+            context.tell(format_args!("note: {notice}"))?;
+        }
     }
     fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     let mut fates: Vec<Option<Fate>> = plan.cards.iter().map(|_| None).collect();
+    let mut codes = Vec::new();
     for (index, base) in plan.bases.iter().enumerate() {
-        build_base(
-            context,
-            &workspace,
-            &plan,
-            (index, base),
-            args.force,
-            &mut fates,
-        )?;
+        let on = (index, base);
+        if let Err(error) = build_base(context, &workspace, &plan, on, args.force, &mut fates) {
+            codes.push(exit_code(&error));
+            // One base failing never stops another.
+            if !fail_rest(&plan, index, &error, &mut fates) {
+                crate::ui::complain(&format!("{error:#}"));
+            }
+        }
     }
     let fates: Vec<Fate> = fates.into_iter().flatten().collect();
     let handover = workspace.write_handover()?;
-    report(context, &plan, &fates, &handover, args.json)
+    codes.extend(fates.iter().map(Fate::code));
+    let code = ExitCode::merge(codes);
+    if args.json {
+        report_json(context, &plan, &fates, &handover, &notices)?;
+    } else {
+        context.tell(summary(&plan, &fates).trim_fmt())?;
+    }
+    for (card, fate) in plan.cards.iter().zip(&fates) {
+        if let Some(problem) = fate.problem(&card.path) {
+            crate::ui::complain(&format!("{}: {problem}", card.node.hostname));
+        }
+    }
+    if code == ExitCode::Done && !args.json {
+        let first = &plan.cards[0].node.hostname;
+        context.tell(format_args!(
+            "\nWrite each image to its card, power the nodes on, then:\n  ssh -F {} {first}",
+            handover.join("ssh_config").display()
+        ))?;
+    }
+    Ok(code)
+}
+
+/// Gives the cards of a base that failed, and have no fate yet, that one; tells
+/// whether there were any.
+fn fail_rest(
+    plan: &Plan<'_>,
+    base: usize,
+    error: &anyhow::Error,
+    fates: &mut [Option<Fate>],
+) -> bool {
+    let mut any = false;
+    for (card, fate) in plan.cards.iter().zip(fates) {
+        if card.base == base && fate.is_none() {
+            *fate = Some(Fate::failed(error));
+            any = true;
+        }
+    }
+    any
 }
 
 /// Makes the images of all cards on one base, and records them.
@@ -81,10 +123,11 @@ fn build_base(
         .enumerate()
         .filter(|(_, card)| card.base == index)
     {
-        match existing(context, workspace, on, card)? {
-            Some(Fate::Refused) if force => wanted.push(at),
-            Some(fate) => fates[at] = Some(fate),
-            None => wanted.push(at),
+        match existing(context, workspace, on, card) {
+            Ok(Some(Fate::Refused)) if force => wanted.push(at),
+            Ok(None) => wanted.push(at),
+            Ok(fate) => fates[at] = fate,
+            Err(error) => fates[at] = Some(Fate::failed(&error)),
         }
     }
     let jobs: Vec<Job<'_>> = wanted
@@ -113,12 +156,16 @@ fn build_base(
         build.run(&jobs, |job, outcome| {
             fates[wanted[job]] = Some(match outcome {
                 Ok(digest) => Fate::Built(digest),
-                Err(error) => Fate::Failed(error.into()),
+                Err(error) => Fate::failed(&error.into()),
             });
         })
     };
-    let digests = result?;
-    record(workspace, plan, (index, on), digests.raw, fates)
+    // What was published before a failure is recorded all the same.
+    let known = || on.base.known_digests(&workspace.cache);
+    if let Some(digests) = result.as_ref().ok().cloned().or_else(known) {
+        record(workspace, plan, (index, on), digests.raw, fates)?;
+    }
+    result.map(drop).map_err(Into::into)
 }
 
 /// What is already under the image's name: the very image, another one, or
@@ -129,12 +176,14 @@ fn existing(
     on: &OpenBase,
     card: &Card,
 ) -> Result<Option<Fate>> {
-    if !card
-        .path
-        .try_exists()
-        .with_context(|| card.path.display().to_string())?
-    {
-        return Ok(None);
+    match fs::symlink_metadata(&card.path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => bail!(Refused(format!(
+            "{} is no ordinary file; move it away, or choose another place with --out",
+            card.path.display()
+        ))),
+        Err(error) => return Err(error).with_context(|| card.path.display().to_string()),
     }
     let digests = on
         .base
@@ -199,19 +248,23 @@ fn entry(card: &Card, on: &OpenBase, base: Sha256Digest, image: Sha256Digest) ->
 }
 
 impl Fate {
+    fn failed(error: &anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"), exit_code(error))
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Self::Built(_) => "built",
             Self::Kept(_) => "kept",
             Self::Refused => "refused",
-            Self::Failed(_) => "failed",
+            Self::Failed(..) => "failed",
         }
     }
 
     fn digest(&self) -> Option<Sha256Digest> {
         match self {
             Self::Built(digest) | Self::Kept(digest) => Some(*digest),
-            Self::Refused | Self::Failed(_) => None,
+            Self::Refused | Self::Failed(..) => None,
         }
     }
 
@@ -219,7 +272,7 @@ impl Fate {
         match self {
             Self::Built(_) | Self::Kept(_) => ExitCode::Done,
             Self::Refused => ExitCode::Refused,
-            Self::Failed(error) => exit_code(error),
+            Self::Failed(_, code) => *code,
         }
     }
 
@@ -230,59 +283,38 @@ impl Fate {
                 "{} exists and differs from the plan; --force replaces it",
                 path.display()
             )),
-            Self::Failed(error) => Some(format!("{error:#}")),
+            Self::Failed(problem, _) => Some(problem.clone()),
         }
     }
 }
 
-fn report(
+fn report_json(
     context: &mut Context<'_>,
     plan: &Plan<'_>,
     fates: &[Fate],
     handover: &Path,
-    json: bool,
-) -> Result<ExitCode> {
-    if json {
-        let nodes: Vec<_> = plan
-            .cards
-            .iter()
-            .zip(fates)
-            .map(|(card, fate)| {
-                json!({
-                    "hostname": card.node.hostname,
-                    "number": card.node.number,
-                    "result": fate.word(),
-                    "image": card.path.display().to_string(),
-                    "image_digest": fate.digest(),
-                    "host_key": card.host_key.fingerprint,
-                    "problem": fate.problem(&card.path),
-                })
-            })
-            .collect();
-        let report = json!({
-            "cluster": plan.cluster,
-            "nodes": nodes,
-            "handover": handover.display().to_string(),
-        });
-        serde_json::to_writer_pretty(&mut *context.out, &report)?;
-        writeln!(context.out)?;
-    } else {
-        context.tell(summary(plan, fates).trim_fmt())?;
-    }
-    for (card, fate) in plan.cards.iter().zip(fates) {
-        if let Some(problem) = fate.problem(&card.path) {
-            crate::ui::complain(&format!("{}: {problem}", card.node.hostname));
-        }
-    }
-    let code = ExitCode::merge(fates.iter().map(Fate::code));
-    if code == ExitCode::Done && !json {
-        let first = &plan.cards[0].node.hostname;
-        context.tell(format_args!(
-            "\nWrite each image to its card, power the nodes on, then:\n  ssh -F {} {first}",
-            handover.join("ssh_config").display()
-        ))?;
-    }
-    Ok(code)
+    notices: &[String],
+) -> Result<()> {
+    let node = |(card, fate): (&Card, &Fate)| {
+        json!({
+            "hostname": card.node.hostname,
+            "number": card.node.number,
+            "result": fate.word(),
+            "image": card.path.display().to_string(),
+            "image_digest": fate.digest(),
+            "host_key": card.host_key.fingerprint,
+            "problem": fate.problem(&card.path),
+        })
+    };
+    let report = json!({
+        "cluster": plan.cluster,
+        "nodes": plan.cards.iter().zip(fates).map(node).collect::<Vec<_>>(),
+        "handover": handover.display().to_string(),
+        "notices": notices,
+    });
+    serde_json::to_writer_pretty(&mut *context.out, &report)?;
+    writeln!(context.out)?;
+    Ok(())
 }
 
 fn summary(plan: &Plan<'_>, fates: &[Fate]) -> Table {

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::workspace::{LOGIN_KEY, MANIFEST, write_whole};
 use super::{Context, Refused, Usage};
 use crate::cli::InitArgs;
-use crate::cluster::manifest::Nobody;
+use crate::cluster::manifest::{Nobody, check_passphrase};
 use crate::cluster::new::{NewManifest, NewWifi};
 use crate::cluster::{Cluster, ClusterKey, new_login_key, password_hash, wifi_psk};
 
@@ -40,7 +40,12 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
         write_secret(&dir.join(PSK_FILE), &psk)?;
     }
     ClusterKey::create(&dir)?;
-    write_whole(&dir.join(MANIFEST), &answers.render())?;
+    let manifest = answers.render();
+    if answers.password_hash.is_some() {
+        write_secret(&dir.join(MANIFEST), &manifest.into())?;
+    } else {
+        write_whole(&dir.join(MANIFEST), &manifest)?;
+    }
     // What was typed may be wrong; better said now than at the first plan.
     Cluster::load(&dir.join(MANIFEST), &mut Nobody)?;
     tell_next(context, args, &dir, &answers.image)?;
@@ -146,10 +151,16 @@ fn find_image(dir: &Path) -> Option<PathBuf> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.contains("raspios") && name.contains(".img"))
+        .filter(|name| name.contains("raspios") && is_image_name(name))
         .collect();
     names.sort();
     names.pop().map(|name| dir.join(name))
+}
+
+/// Images are published with digests, signatures and torrents beside them.
+fn is_image_name(name: &str) -> bool {
+    const ENDS: [&str; 6] = [".img", ".img.xz", ".img.gz", ".img.zst", ".img.bz2", ".zip"];
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// The user's own public keys, as `~` paths: the manifest may be shared.
@@ -167,10 +178,13 @@ fn own_keys() -> Vec<String> {
 /// Asks for what was not given; returns the Wi-Fi key, if there is one.
 fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretString>> {
     if args.count.is_none() {
-        let count = ask::text("How many nodes", answers.count.to_string())?;
-        answers.count = count
-            .parse()
-            .map_err(|_| Usage(format!("`{count}` is no number")))?;
+        answers.count = loop {
+            let count = ask::text("How many nodes", answers.count.to_string())?;
+            match count.trim().parse() {
+                Ok(count) => break count,
+                Err(_) => crate::ui::complain(&format!("`{count}` is no number")),
+            }
+        };
     }
     if args.hostname.is_none() {
         let question = "Their hostname ({n} is the node's number)";
@@ -199,7 +213,16 @@ fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretSt
 fn ask_wifi() -> Result<(NewWifi, Option<SecretString>)> {
     let ssid = ask::text("Name of the network", String::new())?;
     let country = ask::text("Country it is in (two letters)", "GB".to_owned())?.to_uppercase();
-    let passphrase = ask::secret("Passphrase (empty: an open network)")?;
+    let passphrase = loop {
+        let answer = ask::secret("Passphrase (empty: an open network)")?;
+        match answer
+            .as_ref()
+            .map(|secret| check_passphrase(secret, false))
+        {
+            Some(Err((message, _))) => crate::ui::complain(&message),
+            _ => break answer,
+        }
+    };
     let psk = passphrase.map(|passphrase| wifi_psk(&passphrase, &ssid));
     let psk_file = psk.as_ref().map(|_| PSK_FILE.to_owned());
     Ok((

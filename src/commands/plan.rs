@@ -52,15 +52,22 @@ fn show(
     node: &crate::cluster::Node,
     bases: &super::bases::Bases,
 ) -> Result<ExitCode> {
-    let identity = workspace.identity(node)?.masked();
+    let identity = workspace.identity(node)?;
     let on = &bases.list[bases.of_node[0]];
-    let boot_files = provision(&node.masked(), &on.os, &identity, &workspace.templates)?;
+    let render = |node, identity| provision(node, &on.os, identity, &workspace.templates);
+    let real = render(node, &identity)?;
+    let boot_files = render(&node.masked(), &identity.masked())?;
     match boot_files
         .files
         .iter()
         .find(|boot_file| boot_file.name == file)
     {
-        Some(found) => context.out.write_all(&found.bytes)?,
+        Some(found) => {
+            // The id follows from the contents, so that of masked contents is another.
+            let text = String::from_utf8_lossy(&found.bytes);
+            let text = text.replace(&boot_files.instance_id, &real.instance_id);
+            context.out.write_all(text.as_bytes())?;
+        }
         None => {
             let names: Vec<&str> = boot_files
                 .files

@@ -18,9 +18,10 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
-    /// Every name and address under which the node may be called.
-    fn names(&self) -> Vec<String> {
-        let mut names = vec![self.node.hostname.clone()];
+    /// Names and addresses, beside the hostname, under which the node may be
+    /// called: each leads where it says.
+    fn aliases(&self) -> Vec<String> {
+        let mut names = Vec::new();
         if self.node.domain.is_some() {
             names.push(self.node.fqdn());
         }
@@ -40,7 +41,13 @@ pub fn known_hosts(hosts: &[Host<'_>]) -> String {
         // Algorithm and key; the comment is of no use here.
         let key: Vec<&str> = host.host_key.split_whitespace().take(2).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} {}", host.names().join(","), key.join(" "));
+        let _ = writeln!(
+            text,
+            "{},{} {}",
+            host.node.hostname,
+            host.aliases().join(","),
+            key.join(" ")
+        );
     }
     text
 }
@@ -56,16 +63,16 @@ pub fn ssh_config(hosts: &[Host<'_>], folder: &Path, identity_file: Option<&Path
             Some(address) => address.address.to_string(),
             None => node.fqdn(),
         };
+        let (name, aliases) = (&node.hostname, host.aliases().join(" "));
+        let _ = write!(text, "\nHost {name}\n    HostName {target}\n");
         let _ = write!(
             text,
-            "\nHost {}\n    HostName {target}\n    User {}\n    HostKeyAlias {}\n",
-            host.names().join(" "),
-            node.user.name,
-            node.hostname,
+            "\nHost {name} {aliases}\n    User {}\n",
+            node.user.name
         );
         let _ = write!(
             text,
-            "    UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n",
+            "    HostKeyAlias {name}\n    UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n",
             quoted(&folder.join("known_hosts")),
         );
         if let Some(path) = identity_file {

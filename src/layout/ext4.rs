@@ -40,7 +40,7 @@ impl Ext4 {
         }
         let block_len = 1024u64
             .checked_shl(u32_at(24))
-            .filter(|&len| len <= 65536)?;
+            .filter(|len| (1024..=65536).contains(len))?;
         let wide = u32_at(96) & INCOMPAT_64BIT != 0;
         let count = |low: usize, high: usize| {
             u64::from(u32_at(low))

@@ -7,6 +7,8 @@ pub mod disk;
 pub mod ext4;
 pub mod fat;
 pub mod os;
+#[cfg(test)]
+mod tests;
 
 pub use board::Board;
 pub use boot::BootPartition;

@@ -153,8 +153,14 @@ pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
         if !name.starts_with(prefix) || !name.ends_with(PARTIAL.as_bytes()) {
             continue;
         }
-        if File::open(entry.path())?.try_lock().is_ok() {
-            fs::remove_file(entry.path())?;
+        let remove = || match File::open(entry.path())?.try_lock() {
+            Ok(()) => fs::remove_file(entry.path()),
+            Err(_) => Ok(()),
+        };
+        match remove() {
+            // Finished or removed by another process meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
         }
     }
     Ok(())

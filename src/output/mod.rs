@@ -11,6 +11,8 @@ mod expected;
 mod fan_out;
 mod read_back;
 mod reflink;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -71,9 +73,10 @@ impl Build<'_> {
         jobs: &[Job<'_>],
         mut done: impl FnMut(usize, Outcome),
     ) -> Result<Digests, OutputError> {
-        for job in jobs {
-            draft::remove_abandoned(&job.path)
-                .map_err(|source| OutputError::io("tidying beside", &job.path, source))?;
+        let pristine = jobs.first().map(|job| pristine_path(&job.path));
+        for path in jobs.iter().map(|job| &job.path).chain(&pristine) {
+            draft::remove_abandoned(path)
+                .map_err(|source| OutputError::io("tidying beside", path, source))?;
         }
         let reflinks = jobs.len() > 1 && reflink::works_beside(&jobs[0].path);
         if reflinks {
@@ -158,23 +161,23 @@ impl Build<'_> {
     /// The base as a raw file beside the images, checked: what clones share.
     fn pristine(&self, beside: &Path) -> Result<(Draft, Digests), OutputError> {
         let nothing = Overlay::default();
-        let path = beside.with_file_name("base");
-        if let Some(file) = self.base.raw_file() {
-            let mut draft = Draft::create(&path, self.base.len())?;
-            if draft.clone_from(file).is_ok() {
-                return Ok((
+        let path = pristine_path(beside);
+        let (draft, digests) = match self.clone_of_base(&path)? {
+            Some(draft) => (
+                draft,
+                self.base.digests(self.cache, self.sink, self.interrupt)?,
+            ),
+            None => {
+                let draft = Draft::create(&path, self.base.len());
+                let mut lanes = [Lane {
+                    overlay: &nothing,
                     draft,
-                    self.base.digests(self.cache, self.sink, self.interrupt)?,
-                ));
+                }];
+                let digests = self.pass(&mut lanes)?;
+                let [Lane { draft, .. }] = lanes;
+                (draft?, digests)
             }
-        }
-        let mut lanes = [Lane {
-            overlay: &nothing,
-            draft: Draft::create(&path, self.base.len()),
-        }];
-        let digests = self.pass(&mut lanes)?;
-        let [Lane { draft, .. }] = lanes;
-        let draft = draft?;
+        };
         draft.sync()?;
         let job = Job {
             name: "base",
@@ -191,6 +194,15 @@ impl Build<'_> {
         )?;
         refuse_differences(&job.path, &expected, &different)?;
         Ok((draft, digests))
+    }
+
+    /// The base's own file, cloned, where both are on one file system.
+    fn clone_of_base(&self, path: &Path) -> Result<Option<Draft>, OutputError> {
+        let Some(file) = self.base.raw_file() else {
+            return Ok(None);
+        };
+        let mut draft = Draft::create(path, self.base.len())?;
+        Ok(draft.clone_from(file).is_ok().then_some(draft))
     }
 
     fn clone_one(&self, job: &Job<'_>, pristine: &Draft, chunks: &ChunkDigests) -> Outcome {
@@ -211,6 +223,11 @@ impl Build<'_> {
         Expected::new(self.base, chunks, job.overlay)
             .map_err(|source| OutputError::io("reading the base of", &job.path, source))
     }
+}
+
+/// Where the base is kept while images are cloned from it.
+fn pristine_path(beside: &Path) -> PathBuf {
+    beside.with_file_name("base")
 }
 
 fn refuse_differences(

@@ -13,10 +13,12 @@ use super::aligned::{ALIGN, AlignedBuf};
 use super::draft::open_direct;
 use super::error::OutputError;
 use super::expected::Expected;
-use crate::base::Sha256Digest;
-use crate::base::chunk::CHUNK_LEN;
+use crate::base::chunk::{CHUNK_LEN, chunk_digest};
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Sink};
+
+/// More readers than this only take memory: each has a chunk.
+const MAX_READERS: usize = 16;
 
 /// An image under examination.
 struct Reader {
@@ -86,9 +88,9 @@ fn check(
         }
         Ok(())
     };
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(chunks.len().max(1));
+    // Two for each core: one digests while the other waits for the disk.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = (2 * cores).clamp(1, MAX_READERS).min(chunks.len().max(1));
     thread::scope(|scope| {
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         handles
@@ -123,7 +125,7 @@ impl Reader {
         let (offset, len) = expected.range(index);
         let buf = &mut buf[..len];
         match self.read(buf, offset) {
-            Ok(()) => Ok(expected.digest(index) == Some(&Sha256Digest::of(buf))),
+            Ok(()) => Ok(expected.digest(index) == Some(&chunk_digest(buf))),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error),
         }

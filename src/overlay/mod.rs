@@ -4,7 +4,11 @@
 //! sectors. [`edit::edit_boot`] makes one by editing the boot partition through
 //! a copy-on-write [`view`]; [`Minted`] reads `base + overlay` as one.
 
+#[cfg(test)]
+mod damage_tests;
 pub mod edit;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::io;
@@ -156,6 +160,3 @@ impl ReadAt for Minted<'_> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,214 +1,338 @@
-//! The view against a plain copy, and edits of sound and damaged file systems.
-
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "the numbers of a test are small"
-)]
-#![allow(
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "as above"
-)]
-
-use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::process::Command;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
 use super::view::CowView;
-use super::*;
-use crate::base::MemBase;
-use crate::layout::BootPartition;
-use crate::layout::disk::{Disk, Partition, Scheme};
+use super::{EditError, Minted, Overlay, SECTOR_LEN, edit_boot};
+use crate::base::read_at::RawFile;
+use crate::base::testing::{FatShape, fat_image, has_tools, mcopy_out, run, sample, try_run};
+use crate::base::{Base, MemBase, ReadAt};
+use crate::layout::disk::{Partition, Scheme};
+use crate::layout::{BootPartition, Disk, Layout};
 use crate::provision::BootFile;
-
-const START: u64 = 1536;
-
-fn partition(len: u64) -> Partition {
-    Partition {
-        number: 1,
-        offset: START,
-        len,
-        type_id: "0c".to_owned(),
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Step {
-    Read(u64, usize),
-    Write(u64, Vec<u8>),
+    Read(usize, usize),
+    Write(usize, Vec<u8>),
 }
 
-fn steps(len: u64) -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        (0..len, 0usize..9000).prop_map(|(at, n)| Step::Read(at, n)),
-        (0..len, prop::collection::vec(any::<u8>(), 0..6000))
-            .prop_map(|(at, b)| Step::Write(at, b)),
+fn step() -> impl Strategy<Value = Step> {
+    let bytes = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..1500),
+        proptest::collection::vec(Just(0u8), 0..9000),
     ];
-    prop::collection::vec(step, 0..20)
+    prop_oneof![
+        (0usize..40_000, 0usize..9000).prop_map(|(at, len)| Step::Read(at, len)),
+        (0usize..40_000, bytes).prop_map(|(at, bytes)| Step::Write(at, bytes)),
+    ]
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
-    fn the_view_is_a_copy_that_leaves_the_base_alone(steps in steps(20_480)) {
-        let base = MemBase((0..40_960u32).map(|n| (n / 7) as u8).collect());
-        let mut reference = base.0.clone();
-        let mut view = CowView::new(&base, &partition(20_480));
+    fn a_view_equals_memory_and_its_overlay_equals_the_view(
+        before in 0usize..5,
+        sectors in 1usize..70,
+        steps in proptest::collection::vec(step(), 0..30),
+        cuts in proptest::collection::vec(1usize..9000, 1..8),
+    ) {
+        let (start, len) = (before * SECTOR_LEN, sectors * SECTOR_LEN);
+        let base = MemBase(sample(start + len + 700, sectors as u64));
+        let mut expected = base.0.clone();
+        let partition = Partition {
+            number: 1,
+            offset: start as u64,
+            len: len as u64,
+            type_id: "0c".to_owned(),
+        };
+        let mut view = CowView::new(&base, &partition);
         for step in steps {
+            let (Step::Read(at, _) | Step::Write(at, _)) = step;
+            view.seek(SeekFrom::Start(at as u64)).unwrap();
+            let left = len.saturating_sub(at);
             match step {
-                Step::Read(at, n) => {
-                    let mut found = Vec::new();
-                    view.seek(SeekFrom::Start(at)).unwrap();
-                    Read::by_ref(&mut view)
-.take(n as u64).read_to_end(&mut found).unwrap();
-                    let from = (START + at) as usize;
-                    let to = (from + n).min((START + 20_480) as usize);
-                    prop_assert!(found == reference[from..to]);
+                Step::Read(_, want) => {
+                    let mut got = Vec::new();
+                    (&mut view).take(want as u64).read_to_end(&mut got).unwrap();
+                    prop_assert_eq!(got.len(), want.min(left));
+                    prop_assert!(got == expected[start + len - left..][..want.min(left)]);
                 }
-                Step::Write(at, bytes) => {
-                    let room = (20_480 - at) as usize;
-                    let bytes = &bytes[..bytes.len().min(room)];
-                    view.seek(SeekFrom::Start(at)).unwrap();
-                    view.write_all(bytes).unwrap();
-                    let from = (START + at) as usize;
-                    reference[from..from + bytes.len()].copy_from_slice(bytes);
+                Step::Write(_, bytes) => {
+                    let n = bytes.len().min(left);
+                    // Nothing is taken beyond the end of the partition.
+                    prop_assert_eq!(view.write_all(&bytes).is_ok(), bytes.len() <= left);
+                    expected[start + len - left..][..n].copy_from_slice(&bytes[..n]);
                 }
             }
         }
         let overlay = view.into_overlay().unwrap();
-        let mut end = 0;
+        for pair in overlay.extents().windows(2) {
+            prop_assert!(pair[0].end() < pair[1].offset);
+        }
         for extent in overlay.extents() {
-            prop_assert!(extent.offset.is_multiple_of(512) && extent.bytes.len().is_multiple_of(512));
-            prop_assert!(extent.offset > end || end == 0, "neighbours are one extent");
-            end = extent.end();
+            prop_assert!(extent.bytes.len().is_multiple_of(SECTOR_LEN));
+            prop_assert!(extent.offset >= start as u64 && extent.end() <= (start + len) as u64);
         }
-        let minted = Minted { base: &base, overlay: &overlay };
-        let mut found = vec![0; 40_960];
-        minted.read_exact_at(&mut found, 0).unwrap();
-        prop_assert!(found == reference);
-        // Read in pieces of any size it is the same.
-        for at in (0..40_960).step_by(1111) {
-            let mut piece = vec![0; 1111.min(40_960 - at)];
-            minted.read_exact_at(&mut piece, at as u64).unwrap();
-            prop_assert!(piece == reference[at..at + piece.len()]);
+        prop_assert_eq!(overlay.is_empty(), expected == base.0);
+        let mut minted = base.0.clone();
+        overlay.apply(0, &mut minted);
+        prop_assert!(minted == expected);
+        // The same in chunks of any length, and read through.
+        let (mut at, mut cuts) = (0, cuts.into_iter().cycle());
+        while at < expected.len() {
+            let end = expected.len().min(at + cuts.next().unwrap());
+            let mut chunk = base.0[at..end].to_vec();
+            overlay.apply(at as u64, &mut chunk);
+            prop_assert!(chunk == expected[at..end]);
+            let touched = overlay.touches(at as u64, (end - at) as u64);
+            prop_assert!(touched || chunk == base.0[at..end]);
+            let minted = Minted { base: &base, overlay: &overlay };
+            minted.read_exact_at(&mut chunk, at as u64).unwrap();
+            prop_assert!(chunk == expected[at..end]);
+            at = end;
         }
     }
 }
 
-/// A small disk with one FAT partition, made by mkfs.vfat and mtools.
-fn fat_disk(bits: &str, kib: u64) -> Vec<u8> {
-    let dir = tempfile::TempDir::new().unwrap();
-    let fat = dir.path().join("fat");
-    fs::write(&fat, vec![0; usize::try_from(kib << 10).unwrap()]).unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
-        let status = Command::new(program)
-            .args(args)
-            .env("PATH", path)
-            .env("MTOOLS_SKIP_CHECK", "1")
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap_or_else(|error| panic!("{program}: {error}; `tests/run` installs it"));
-        assert!(status.success());
+#[test]
+fn writing_what_is_there_already_is_no_difference() {
+    let base = MemBase(sample(10 * SECTOR_LEN, 1));
+    let partition = Partition {
+        number: 1,
+        offset: 0,
+        len: base.len(),
+        type_id: "0c".to_owned(),
     };
-    let image = fat.to_str().unwrap();
-    run(
-        "mkfs.vfat",
-        &[
-            "-F",
-            bits,
-            "-s",
-            "1",
-            "-i",
-            "12345678",
-            "--invariant",
-            image,
-        ],
-    );
-    for name in ["cmdline.txt", "config.txt", "a long name.txt"] {
-        let file = dir.path().join(name);
-        fs::write(&file, format!("{name}\n").repeat(90)).unwrap();
-        run("mcopy", &["-i", image, file.to_str().unwrap(), "::"]);
-    }
-    run("mmd", &["-i", image, "::overlays"]);
-    let mut disk = vec![0; usize::try_from(START).unwrap()];
-    disk.extend(fs::read(fat).unwrap());
-    disk
+    let mut view = CowView::new(&base, &partition);
+    view.write_all(&base.0).unwrap();
+    assert!(view.seek(SeekFrom::Current(-1_000_000)).is_err());
+    assert!(view.into_overlay().unwrap().is_empty());
 }
 
-fn disk_of(bytes: &[u8]) -> Disk {
-    let len = bytes.len() as u64;
-    let partitions = vec![partition(len - START)];
-    Disk {
-        len,
-        scheme: Scheme::Mbr,
-        id: String::new(),
-        partitions,
+#[test]
+fn digests_tell_overlays_apart_by_place_as_well() {
+    let (a, b) = ([1; SECTOR_LEN], [2; SECTOR_LEN]);
+    let overlay = |list: &[(u64, &[u8])]| Overlay::from_sectors(list.iter().copied());
+    let overlays = [
+        overlay(&[]),
+        overlay(&[(0, &a)]),
+        overlay(&[(512, &a)]),
+        overlay(&[(0, &a), (512, &b)]),
+        overlay(&[(0, &a), (1024, &b)]),
+        overlay(&[(0, &b), (512, &a)]),
+    ];
+    assert_eq!(overlays[3].extents().len(), 1);
+    assert_eq!(overlays[4].extents().len(), 2);
+    assert_eq!(overlays[4].len(), 1024);
+    for (i, left) in overlays.iter().enumerate() {
+        for (j, right) in overlays.iter().enumerate() {
+            assert_eq!(left.digest() == right.digest(), i == j);
+        }
     }
 }
 
-fn boot_file(name: &str, len: usize) -> BootFile {
+const TOOLS: [&str; 4] = ["mkfs.vfat", "fsck.vfat", "mcopy", "mmd"];
+
+fn stock() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("cmdline.txt", b"console=tty1 resize rootwait\n".to_vec()),
+        ("config.txt", b"arm_64bit=1\n".to_vec()),
+        ("start.elf", sample(150_000, 2)),
+        ("overlays/disable-bt.dtbo", sample(1_000, 3)),
+        ("user-data", b"#cloud-config\n".to_vec()),
+        ("a rather long name of a file.txt", sample(9_000, 4)),
+    ]
+}
+
+fn file(name: &str, bytes: Vec<u8>) -> BootFile {
     BootFile {
         name: name.to_owned(),
-        bytes: vec![b'x'; len],
+        bytes,
         why: "test",
         secret: false,
     }
 }
 
-fn files() -> Vec<BootFile> {
-    ["cmdline.txt", "network-config", "ssh", "user-data"]
-        .iter()
-        .zip([100, 3000, 0, 20_000])
-        .map(|(name, len)| boot_file(name, len))
-        .collect()
+/// Replaces, makes longer, empties and adds.
+fn ours() -> Vec<BootFile> {
+    vec![
+        file("cmdline.txt", b"console=tty1 rootwait quiet\n".to_vec()),
+        file("config.txt", sample(14_000, 5)),
+        file("USER-DATA", Vec::new()),
+        file("network-config", b"version: 2\n".to_vec()),
+        file("cardmint-first-boot-with-a-long-name.sh", sample(30_000, 6)),
+    ]
+}
+
+/// A file system without a partition table as the only partition of a disk.
+fn open(path: &Path) -> (RawFile, BootPartition) {
+    let source = RawFile::new(File::open(path).unwrap()).unwrap();
+    let disk = Disk {
+        len: source.len(),
+        scheme: Scheme::Mbr,
+        id: String::new(),
+        partitions: vec![Partition {
+            number: 1,
+            offset: 0,
+            len: source.len(),
+            type_id: "0c".to_owned(),
+        }],
+    };
+    let boot = BootPartition::find(&source, &disk).unwrap();
+    (source, boot)
+}
+
+fn minted(path: &Path, overlay: &Overlay) -> PathBuf {
+    use std::os::unix::fs::FileExt as _;
+    let copy = path.with_extension("minted.img");
+    let (from, to) = (path.to_str().unwrap(), copy.to_str().unwrap());
+    run(path.parent().unwrap(), "cp", &["--sparse=always", from, to]);
+    let file = OpenOptions::new().write(true).open(&copy).unwrap();
+    for extent in overlay.extents() {
+        file.write_all_at(&extent.bytes, extent.offset).unwrap();
+    }
+    copy
 }
 
 #[test]
-fn edits_read_back_on_every_kind_of_fat_and_are_the_same_each_time() {
-    for (bits, kib) in [("12", 1024), ("16", 8192), ("32", 35_000)] {
-        let base = MemBase(fat_disk(bits, kib));
-        let boot = BootPartition::find(&base, &disk_of(&base.0)).unwrap();
-        assert_eq!(boot.kind, format!("FAT{bits}"));
-        let one = edit_boot(&base, &boot, &files()).unwrap();
-        let two = edit_boot(&base, &boot, &files()).unwrap();
-        assert_eq!(one.digest(), two.digest());
-        assert!(one.len() < 40_000, "{}", one.len());
+fn other_tools_find_an_edited_boot_partition_sound() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    for shape in FatShape::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fat_image(dir.path(), shape, &stock());
+        let (source, boot) = open(&path);
+        let overlay =
+            edit_boot(&source, &boot, &ours()).unwrap_or_else(|error| panic!("{shape:?}: {error}"));
+        let again = edit_boot(&source, &boot, &ours()).unwrap();
+        assert_eq!(overlay, again, "the same inputs gave other bytes");
+
+        let copy = minted(&path, &overlay);
+        let (clean, report) = try_run(dir.path(), "fsck.vfat", &["-n", copy.to_str().unwrap()]);
+        assert!(clean, "{shape:?}: {report}");
+        assert!(
+            !report.contains("Dirty") && !report.contains("wrong"),
+            "{shape:?}: {report}"
+        );
+        for file in ours() {
+            assert!(
+                mcopy_out(&copy, &file.name) == file.bytes,
+                "{shape:?} {}",
+                file.name
+            );
+        }
+        for name in [
+            "start.elf",
+            "overlays/disable-bt.dtbo",
+            "a rather long name of a file.txt",
+        ] {
+            let bytes = mcopy_out(&path, name);
+            assert!(
+                mcopy_out(&copy, name) == bytes,
+                "{shape:?} {name} has changed"
+            );
+        }
+        // An edited one can be edited again.
+        let (source, boot) = open(&copy);
+        let more = [file("network-config", sample(3_000, 7))];
+        let twice = minted(&copy, &edit_boot(&source, &boot, &more).unwrap());
+        run(dir.path(), "fsck.vfat", &["-n", twice.to_str().unwrap()]);
+        assert!(mcopy_out(&twice, "network-config") == more[0].bytes);
+        // What is there already needs no change but that of its directory entry.
+        let (source, boot) = open(&twice);
+        let same = edit_boot(&source, &boot, &more).unwrap();
+        let copy = minted(&twice, &same);
+        assert!(mcopy_out(&copy, "network-config") == more[0].bytes);
     }
 }
 
 #[test]
-fn a_full_boot_partition_says_by_how_much() {
-    let base = MemBase(fat_disk("12", 256));
-    let boot = BootPartition::find(&base, &disk_of(&base.0)).unwrap();
-    let free = usize::try_from(boot.free_len).unwrap();
-    assert!(edit_boot(&base, &boot, &[boot_file("fits", free)]).is_ok());
-    let error = edit_boot(&base, &boot, &[boot_file("does-not", free + 1)]).unwrap_err();
-    assert!(matches!(error, EditError::Full { .. }), "{error}");
-    assert!(error.to_string().contains("512 too few"), "{error}");
-    let error = edit_boot(&base, &boot, &[boot_file("OVERLAYS", 1)]).unwrap_err();
-    assert!(matches!(error, EditError::IsDirectory(_)), "{error}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Whatever is on a boot partition, editing it ends in an overlay that reads
-    /// back, or in an error.
-    #[test]
-    fn a_damaged_file_system_is_an_error_or_does_no_harm(
-        damage in prop::collection::vec((0usize..20_000, any::<u8>()), 1..40),
-        boot_sector in prop::collection::vec((0usize..90, any::<u8>()), 0..3),
-    ) {
-        static DISK: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-        let mut bytes = DISK.get_or_init(|| fat_disk("12", 1024)).clone();
-        for (at, byte) in damage.into_iter().chain(boot_sector) {
-            bytes[usize::try_from(START).unwrap() + at] = byte;
+fn a_full_boot_partition_says_how_much_is_missing() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    // The last would only be larger.
+    for shape in &FatShape::ALL[..5] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fat_image(dir.path(), *shape, &stock());
+        let (source, boot) = open(&path);
+        let cluster = shape.cluster_len as u64;
+        // A new file in a FAT32 root may cost the directory a cluster.
+        let dir_len = if shape.bits == 32 { cluster } else { 0 };
+        let room = usize::try_from(boot.free_len - dir_len).unwrap();
+        let fits = edit_boot(&source, &boot, &[file("big", vec![1; room])]);
+        if shape.bits != 32 {
+            let copy = minted(&path, &fits.unwrap());
+            run(dir.path(), "fsck.vfat", &["-n", copy.to_str().unwrap()]);
         }
-        let base = MemBase(bytes);
-        if let Ok(boot) = BootPartition::find(&base, &disk_of(&base.0)) {
-            let _ = edit_boot(&base, &boot, &files());
+        match edit_boot(&source, &boot, &[file("big", vec![1; room + 1])]) {
+            Err(EditError::Full { needed, free }) => {
+                assert_eq!((needed, free), (boot.free_len + cluster, boot.free_len));
+            }
+            other => panic!("{shape:?}: {:?}", other.map(|overlay| overlay.len())),
+        }
+        // What a file held before counts as free when it is replaced.
+        let room = usize::try_from(boot.free_len).unwrap()
+            + 150_000usize.next_multiple_of(shape.cluster_len);
+        match edit_boot(&source, &boot, &[file("start.elf", vec![1; room + 1])]) {
+            Err(EditError::Full { needed, free }) => assert_eq!(needed - free, cluster),
+            other => panic!("{shape:?}: {:?}", other.map(|overlay| overlay.len())),
         }
     }
+}
+
+#[test]
+fn a_directory_in_the_way_is_named() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, boot) = open(&fat_image(dir.path(), FatShape::ALL[2], &stock()));
+    match edit_boot(&source, &boot, &[file("Overlays", Vec::new())]) {
+        Err(EditError::IsDirectory(name)) => assert_eq!(name, "Overlays"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_root_directory_without_room_is_an_error() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (source, boot) = open(&fat_image(dir.path(), FatShape::ALL[1], &stock()));
+    // 512 entries of the root directory, and each of these takes several.
+    let many: Vec<BootFile> = (0..300)
+        .map(|n| file(&format!("a file with a long name {n}"), Vec::new()))
+        .collect();
+    assert!(edit_boot(&source, &boot, &many).is_err());
+}
+
+#[test]
+fn the_practice_base_takes_boot_files() {
+    let bytes = include_bytes!("../../images/practice.img.xz");
+    let base = Base::from_static("practice", bytes).unwrap();
+    let layout = Layout::read(&base).unwrap();
+    let overlay = edit_boot(&base, &layout.boot, &ours()).unwrap();
+    assert!(!overlay.is_empty());
+    let partition = &layout.boot.partition;
+    let end = partition.offset + partition.len;
+    for extent in overlay.extents() {
+        assert!(extent.offset >= partition.offset && extent.end() <= end);
+    }
+    let minted = Minted {
+        base: &base,
+        overlay: &overlay,
+    };
+    let after = Layout::read(&minted).unwrap();
+    assert_eq!(
+        after.boot.cmdline.as_deref(),
+        Some("console=tty1 rootwait quiet\n")
+    );
+    assert!(edit_boot(&base, &layout.boot, &[]).unwrap().is_empty());
 }

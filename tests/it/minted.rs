@@ -35,16 +35,18 @@ fn full_cluster(kind: &str) -> Scratch {
     scratch
 }
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     "buster",
     "bullseye-a",
     "bullseye-a-userconf",
     "bullseye-b",
     "bookworm-arm64",
     "bookworm-armhf",
+    "bookworm-2025",
     "trixie-arm64",
     "trixie-armhf",
     "trixie-0",
+    "trixie-2025",
 ];
 
 #[test]

@@ -1,7 +1,8 @@
 //! The one image in a zip.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use zip::read::ZipFile;
 use zip::result::ZipError;
@@ -23,6 +24,22 @@ impl From<ZipError> for ArchiveError {
             | ZipError::InvalidPassword => cannot_unpack(&error.to_string()),
             error => Self::Broken(error),
         }
+    }
+}
+
+/// Makes sure that a zip ends with its "end of central directory" record and
+/// comment (APPNOTE 4.3.16): the parser also finds one further to the front.
+pub(super) fn check_end(file: &File, comment: &[u8]) -> io::Result<()> {
+    const END_LEN: u64 = 22;
+    let appended = || io::Error::other("something was appended");
+    let len = file.metadata()?.len();
+    let start = len.checked_sub(END_LEN + comment.len() as u64);
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, start.ok_or_else(appended)?)?;
+    if magic == *b"PK\x05\x06" {
+        Ok(())
+    } else {
+        Err(appended())
     }
 }
 

@@ -29,7 +29,7 @@ const TRUSTED_LEN: u64 = 1 << 30;
 /// that of a large card with little on it to a hundredth.
 const MAX_RATIO: u64 = 2000;
 /// How the names of unfinished files begin.
-const UNFINISHED: &str = ".unpacking-";
+const UNFINISHED: &str = ".unfinished";
 
 /// What to spool, and for whom.
 pub(super) struct Spooling<'a> {
@@ -54,7 +54,8 @@ impl Spooling<'_> {
         if let Some(found) = self.recall(stamp, &dir) {
             return Ok(found);
         }
-        clear_unfinished(&dir);
+        // Nobody else is unpacking: what is unfinished was left by a crash.
+        sweep(&dir).map_err(failed)?;
         let target = tempfile::Builder::new()
             .prefix(UNFINISHED)
             .tempfile_in(&dir)
@@ -120,6 +121,7 @@ impl Spooling<'_> {
             ArchiveError::Unsuitable(what) => self.unsuitable(what),
         };
         let mut archive = zip::ZipArchive::new(file).map_err(|error| failed(error.into()))?;
+        archive::check_end(file, archive.comment()).map_err(|error| self.failed(&error, 0))?;
         let index = archive::find_image(&mut archive).map_err(failed)?;
         let mut entry = archive
             .by_index(index)
@@ -242,21 +244,19 @@ impl Spooling<'_> {
     }
 }
 
-/// Removes what processes left that were killed. Nobody else is at it: the
-/// directory is locked. What cannot be removed only takes space.
-fn clear_unfinished(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
-    };
-    for entry in entries.flatten() {
+/// Removes unfinished files.
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
         if entry
             .file_name()
             .as_encoded_bytes()
             .starts_with(UNFINISHED.as_bytes())
         {
-            drop(fs::remove_file(entry.path()));
+            fs::remove_file(entry.path())?;
         }
     }
+    Ok(())
 }
 
 fn spool_path(dir: &Path, published: &Sha256Digest) -> PathBuf {

@@ -1,14 +1,25 @@
 //! Sound files that are out of the ordinary, and things that are no image at
 //! all: neither may be mistaken for damage, hang, or be remembered wrongly.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::*;
-use crate::report::event::Event;
+use tempfile::TempDir;
+
+use super::{Bench, zip};
+use crate::base::testing::{pipe, sample};
+use crate::base::{Base, BaseError, ReadAt as _};
+use crate::interrupt::Interrupt;
+use crate::report::event::{Event, Silent, Sink};
+
+fn read(bench: &Bench, path: &Path) -> Result<Vec<u8>, BaseError> {
+    bench.read(&bench.open(path)?)
+}
 
 /// Runs `work` elsewhere; fails rather than waits forever.
 fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -29,7 +40,7 @@ fn a_pipe_or_a_character_device_is_refused_at_once() {
             .success()
     );
     for path in [pipe, PathBuf::from("/dev/zero")] {
-        let cache = bench.cache.clone();
+        let cache = bench.cache();
         let error = within(Duration::from_secs(20), move || {
             Base::open(&path, &cache, &Silent, &Interrupt::default())
         });
@@ -40,18 +51,18 @@ fn a_pipe_or_a_character_device_is_refused_at_once() {
 
 #[test]
 fn a_large_dictionary_is_not_damage() {
-    let bytes = sample(300_000);
+    let bytes = sample(300_000, 1);
     let args = ["-0", "--lzma2=preset=0,dict=128MiB", "--block-size=100000"];
     let bench = Bench::new();
-    let path = bench.write(&pipe("xz", &args, &bytes));
-    assert!(bench.read_all(&path).unwrap().0 == bytes);
+    let path = bench.put("base.txt", &pipe("xz", &args, &bytes));
+    assert!(read(&bench, &path).unwrap() == bytes);
 }
 
 #[test]
 fn a_dictionary_beyond_the_limit_is_said_to_be_one() {
     let args = ["-0", "--lzma2=preset=0,dict=512MiB", "--block-size=100000"];
     let bench = Bench::new();
-    let path = bench.write(&pipe("xz", &args, &sample(1000)));
+    let path = bench.put("base.txt", &pipe("xz", &args, &sample(1000, 1)));
     let error = bench.open(&path).unwrap_err();
     assert!(matches!(error, BaseError::Unsuitable { .. }), "{error}");
 }
@@ -59,8 +70,8 @@ fn a_dictionary_beyond_the_limit_is_said_to_be_one() {
 #[test]
 fn a_download_with_its_space_reserved_is_found_incomplete_at_once() {
     let bench = Bench::new();
-    let packed = pipe("xz", &["-0", "--block-size=10000"], &sample(100_000));
-    let path = bench.write(&packed[..packed.len() / 2]);
+    let packed = pipe("xz", &["-0", "--block-size=10000"], &sample(100_000, 1));
+    let path = bench.put("base.txt", &packed[..packed.len() / 2]);
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(1 << 30).unwrap();
     let start = Instant::now();
@@ -71,12 +82,12 @@ fn a_download_with_its_space_reserved_is_found_incomplete_at_once() {
 
 #[test]
 fn padding_may_be_of_any_length() {
-    let bytes = sample(30_000);
+    let bytes = sample(30_000, 1);
     let packed = pipe("xz", &["-0", "--block-size=10000"], &bytes);
     for padding in [4, 65_532, 65_536, 65_540, 200_000] {
         let bench = Bench::new();
-        let path = bench.write(&[&packed[..], &vec![0; padding]].concat());
-        assert!(bench.read_all(&path).unwrap().0 == bytes, "{padding}");
+        let path = bench.put("base.txt", &[&packed[..], &vec![0; padding]].concat());
+        assert!(read(&bench, &path).unwrap() == bytes, "{padding}");
     }
 }
 
@@ -84,7 +95,7 @@ fn padding_may_be_of_any_length() {
 fn a_zip_with_another_method_is_not_damaged() {
     let bench = Bench::new();
     let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("a.img"), sample(50_000)).unwrap();
+    fs::write(dir.path().join("a.img"), sample(50_000, 1)).unwrap();
     let zip = Command::new("zip")
         .args(["-q", "-Z", "bzip2", "x.zip", "a.img"])
         .current_dir(dir.path())
@@ -96,36 +107,23 @@ fn a_zip_with_another_method_is_not_damaged() {
 
 #[test]
 fn what_macos_adds_to_a_zip_is_no_second_image() {
-    let bytes = sample(50_000);
+    let bytes = sample(50_000, 1);
     let bench = Bench::new();
-    let path = bench.write(&zip_of(&[("a.img", &bytes), ("._a.img", b"x")]));
-    assert!(bench.read_all(&path).unwrap().0 == bytes);
-}
-
-#[test]
-fn a_name_need_not_be_utf8() {
-    let bytes = sample(10_000);
-    let bench = Bench::new();
-    let path = bench.dir.path().join(OsStr::from_bytes(b"b\xff.img.gz"));
-    fs::write(&path, pipe("gzip", &["-1"], &bytes)).unwrap();
-    assert!(bench.read_all(&path).unwrap().0 == bytes);
-    assert!(
-        bench
-            .open(&path)
-            .unwrap()
-            .known_digests(&bench.cache)
-            .is_some()
+    let path = bench.put(
+        "base.txt",
+        &zip(&[("a.img", &bytes), ("._a.img", b"x")], &[]),
     );
+    assert!(read(&bench, &path).unwrap() == bytes);
 }
 
 #[test]
 fn what_a_killed_process_left_is_cleared_away() {
     let bench = Bench::new();
     let spool = bench.dir.path().join("cache/spool");
-    let path = bench.write(&pipe("gzip", &["-1"], &sample(10_000)));
+    let path = bench.put("base.txt", &pipe("gzip", &["-1"], &sample(10_000, 1)));
     bench.open(&path).unwrap();
-    fs::write(spool.join(".unpacking-abc123"), b"half").unwrap();
-    bench.write(&pipe("gzip", &["-1"], &sample(20_000)));
+    fs::write(spool.join(".unfinishedabc123"), b"half").unwrap();
+    bench.put("base.txt", &pipe("gzip", &["-1"], &sample(20_000, 1)));
     bench.open(&path).unwrap();
     let left: Vec<_> = fs::read_dir(&spool)
         .unwrap()
@@ -142,8 +140,8 @@ fn waiting_for_another_process_can_be_interrupted() {
     fs::create_dir_all(&spool).unwrap();
     let held = File::open(&spool).unwrap();
     held.lock().unwrap();
-    let path = bench.write(&pipe("gzip", &["-1"], &sample(10_000)));
-    let Bench { dir: _dir, cache } = bench;
+    let path = bench.put("base.txt", &pipe("gzip", &["-1"], &sample(10_000, 1)));
+    let cache = bench.cache();
     let interrupt = Interrupt::default();
     let flag = interrupt.flag();
     thread::spawn(move || {
@@ -179,9 +177,9 @@ impl Sink for Meddler<'_> {
 #[test]
 fn a_file_that_grows_while_it_is_unpacked_is_refused() {
     let bench = Bench::new();
-    let zip = zip_of(&[("a.img", &sample(50_000))]);
-    for packed in [pipe("gzip", &["-1"], &sample(50_000)), zip] {
-        let path = bench.write(&packed);
+    let zip = zip(&[("a.img", &sample(50_000, 1))], &[]);
+    for packed in [pipe("gzip", &["-1"], &sample(50_000, 1)), zip] {
+        let path = bench.put("base.txt", &packed);
         let begin = || {
             let mut file = File::options().append(true).open(&path).unwrap();
             file.write_all(&[0; 64]).unwrap();
@@ -191,7 +189,7 @@ fn a_file_that_grows_while_it_is_unpacked_is_refused() {
             begin: &begin,
             open,
         };
-        let result = Base::open(&path, &bench.cache, &sink, &Interrupt::default());
+        let result = Base::open(&path, &bench.cache(), &sink, &Interrupt::default());
         assert!(matches!(
             result,
             Err(BaseError::Changed(_) | BaseError::Damaged { .. })
@@ -202,13 +200,13 @@ fn a_file_that_grows_while_it_is_unpacked_is_refused() {
 #[test]
 fn a_task_that_fails_ends_too() {
     let bench = Bench::new();
-    let packed = pipe("gzip", &["-1"], &sample(50_000));
-    let path = bench.write(&packed[..packed.len() - 100]);
+    let packed = pipe("gzip", &["-1"], &sample(50_000, 1));
+    let path = bench.put("base.txt", &packed[..packed.len() - 100]);
     let sink = Meddler {
         begin: &|| (),
         open: Mutex::new(0),
     };
-    let error = Base::open(&path, &bench.cache, &sink, &Interrupt::default()).unwrap_err();
+    let error = Base::open(&path, &bench.cache(), &sink, &Interrupt::default()).unwrap_err();
     assert_eq!(*sink.open.lock().unwrap(), 0);
     // The place helps to tell a short download from a bad disk.
     let place = format!("byte {}", packed.len() - 100);
@@ -216,31 +214,11 @@ fn a_task_that_fails_ends_too() {
 }
 
 #[test]
-fn a_note_of_the_wrong_size_is_ignored() {
-    let bench = Bench::new();
-    let path = bench.write(&sample(10_000));
-    let digests = bench.read_all(&path).unwrap().1;
-    let notes = bench.dir.path().join("cache/digests");
-    let note = fs::read_dir(notes).unwrap().next().unwrap().unwrap().path();
-    let text = fs::read_to_string(&note).unwrap();
-    for wrong in [
-        text.replace(&format!("[\"{}\"]", digests.raw), "[]"),
-        text[..text.len() / 2].to_owned(),
-        String::new(),
-    ] {
-        assert_ne!(wrong, text);
-        fs::write(&note, wrong).unwrap();
-        assert_eq!(bench.open(&path).unwrap().known_digests(&bench.cache), None);
-    }
-    assert_eq!(bench.read_all(&path).unwrap().1, digests);
-}
-
-#[test]
 fn readers_on_many_threads_get_the_same_bytes() {
-    let bytes = sample(400_000);
+    let bytes = sample(400_000, 1);
     let bench = Bench::new();
     let packed = pipe("xz", &["-0", "--block-size=50000"], &bytes);
-    let base = bench.open(&bench.write(&packed)).unwrap();
+    let base = bench.open(&bench.put("base.txt", &packed)).unwrap();
     thread::scope(|scope| {
         for reader in 0..8 {
             let (base, bytes) = (&base, &bytes);

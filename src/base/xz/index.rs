@@ -14,11 +14,10 @@ pub(super) const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 /// bound on memory; such files are spooled. `xz -9` makes blocks of 192 MiB,
 /// `xz -6`, which Raspberry Pi OS uses, of 24 MiB.
 const MAX_BLOCK_LEN: u64 = 64 << 20;
-/// Parsed, an index takes up to 16 times its length. One of 4 MiB describes half a
-/// million blocks, 13 TiB at the usual 24 MiB.
+/// An index of this length describes some hundred thousand blocks; larger ones
+/// would take memory out of proportion.
 const MAX_INDEX_LEN: u64 = 4 << 20;
-/// Padding is read in pieces of this length. A download whose space was
-/// reserved first can end in gigabytes of it.
+/// Padding is looked through in pieces of this length, a multiple of four.
 const PADDING_PIECE: usize = 64 << 10;
 
 /// A block of an xz file.
@@ -177,17 +176,18 @@ fn end_of_stream(source: &dyn ReadAt) -> Result<u64, IndexError> {
     if !end.is_multiple_of(4) {
         return Err(Damaged("it is cut short, or something was appended"));
     }
-    let mut piece = [0; PADDING_PIECE];
+    // In pieces: a download that was cut short may end in gigabytes of zeros.
+    let mut piece = vec![0; PADDING_PIECE];
     while end > 2 * HEADER_LEN {
-        let start = end.saturating_sub(PADDING_PIECE as u64).max(2 * HEADER_LEN);
-        // At most the length of the piece.
-        let piece = &mut piece[..usize::try_from(end - start).unwrap_or(0)];
-        source.read_exact_at(piece, start)?;
-        if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
-            let kept = (last as u64 + 1).next_multiple_of(4);
-            return Ok(start + kept);
+        let left = usize::try_from(end - 2 * HEADER_LEN).unwrap_or(PADDING_PIECE);
+        let piece = &mut piece[..left.min(PADDING_PIECE)];
+        source.read_exact_at(piece, end - piece.len() as u64)?;
+        let words = piece.rchunks_exact(4).take_while(|word| **word == [0; 4]);
+        let zeros = 4 * words.count();
+        end -= zeros as u64;
+        if zeros < piece.len() {
+            break;
         }
-        end = start;
     }
     Ok(end)
 }

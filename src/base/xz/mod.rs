@@ -3,6 +3,8 @@
 
 mod block;
 mod index;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,6 +50,14 @@ impl XzBase {
     /// How many blocks there are.
     pub(crate) fn blocks(&self) -> usize {
         self.index.blocks.len()
+    }
+
+    /// Memory that decoding any one block takes at most, in bytes: the block, its
+    /// compressed bytes, and a dictionary as `xz -6` uses.
+    pub(crate) fn decoder_memory(&self) -> u64 {
+        const DICTIONARY: u64 = 8 << 20;
+        let of = |block: &index::Block| block.len + block.file_len();
+        self.index.blocks.iter().map(of).max().unwrap_or(0) + DICTIONARY
     }
 
     /// Decodes a block past the cache.

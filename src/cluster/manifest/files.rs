@@ -11,6 +11,11 @@ use zeroize::Zeroizing;
 
 use super::check::Complaint;
 
+/// Files for the nodes have to fit on a boot partition.
+const MAX_FILE_LEN: u64 = 64 << 20;
+/// Keys and secrets are text.
+const MAX_TEXT_LEN: u64 = 1 << 20;
+
 /// Files are read from the manifest's directory; `~/` is the user's home.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -40,8 +45,7 @@ impl Files {
 
     /// Contents of a file for the nodes.
     pub(super) fn read(&self, text: &str) -> Result<Vec<u8>, Complaint> {
-        let path = self.resolve(text);
-        fs::read(&path).map_err(|error| unreadable(&path, &error))
+        read_bounded(&self.resolve(text), MAX_FILE_LEN)
     }
 
     /// A secret from a file that only its owner can read; one line end at its
@@ -54,7 +58,7 @@ impl Files {
             let message = format!("{shown} holds a secret and can be read by other users");
             return Err((message, format!("chmod 600 '{shown}'")));
         }
-        let bytes = Zeroizing::new(fs::read(&path).map_err(|error| unreadable(&path, &error))?);
+        let bytes = Zeroizing::new(read_bounded(&path, MAX_TEXT_LEN)?);
         let Ok(secret) = std::str::from_utf8(&bytes) else {
             return Err((format!("{shown} is not UTF-8 text"), String::new()));
         };
@@ -98,12 +102,30 @@ impl Files {
                 "give the line of a .pub file, or its path".to_owned(),
             ));
         }
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let text = String::from_utf8_lossy(&read_bounded(&path, MAX_TEXT_LEN)?).into_owned();
         if text.contains("PRIVATE KEY") {
             return Err(private(&path.display().to_string()));
         }
         keys_of_file(&path, &text)
     }
+}
+
+/// The contents of an ordinary file of at most `max` bytes: a manifest may name
+/// anything, `/dev/zero` among it.
+fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Complaint> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    let shown = path.display();
+    if !metadata.is_file() {
+        return Err((format!("{shown} is no ordinary file"), String::new()));
+    }
+    if metadata.len() > max {
+        let message = format!(
+            "{shown} is {} bytes long; {max} are the most",
+            metadata.len()
+        );
+        return Err((message, String::new()));
+    }
+    fs::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn keys_of_file(path: &Path, text: &str) -> Result<Vec<String>, Complaint> {

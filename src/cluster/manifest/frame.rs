@@ -1,7 +1,7 @@
 //! `[cluster]`: names, numbers and the base.
 
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::check;
@@ -17,12 +17,13 @@ const MAX_COUNT: u32 = 10_000;
 /// Numbers stay far from the end of their type.
 const MAX_FIRST: u32 = 1_000_000_000;
 
-/// `[cluster]`.
+/// `[cluster]`. What is wrong has been complained about and stands as if it
+/// were not there, so that the other sections are checked all the same.
 pub(super) struct Frame {
     pub(super) name: String,
     pub(super) hostname: At<String>,
-    pub(super) count: u32,
-    pub(super) first: u32,
+    /// The numbers of the nodes; `None` where `count` or `first` is wrong.
+    pub(super) numbers: Option<RangeInclusive<u32>>,
     pub(super) domain: Option<Arc<str>>,
     pub(super) image: Option<Arc<Image>>,
     /// Whether an image is named, if only wrongly.
@@ -34,7 +35,7 @@ pub(super) struct Frame {
     pub(super) span: Range<usize>,
 }
 
-pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<Frame> {
+pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Frame {
     let (span, section_span) = (section.span.clone(), section.span.clone());
     let name = checked(&mut section, "name", check::hostname);
     let hostname = section.string("hostname");
@@ -63,21 +64,14 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<
         value: "raspberrypi{n}".to_owned(),
         span,
     });
-    if let Some(count) = &count {
-        check_count(&section, count, &hostname);
-    }
-    if let Some(first) = first.as_ref().filter(|first| first.value > MAX_FIRST) {
-        let message = format!("node numbers end at {MAX_FIRST}");
-        section.problem(&first.span, message, "lower `first`");
-    }
+    check_template(&section, &hostname, count.as_ref());
+    let numbers = read_numbers(&section, count, first);
     let names_image = section.gives("image");
     section.finish();
-    let count = count?.value;
-    Some(Frame {
-        name: name?.value,
+    Frame {
+        name: name.map_or_else(String::new, |name| name.value),
         hostname,
-        count: count.min(MAX_COUNT),
-        first: first.map_or(0, |first| first.value.min(MAX_FIRST)),
+        numbers,
         domain: domain.map(|domain| domain.value.into()),
         image,
         names_image,
@@ -85,17 +79,32 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Option<
         gateway,
         dns,
         span: section_span,
-    })
+    }
 }
 
-fn check_count(section: &Section<'_, '_>, count: &At<u32>, hostname: &At<String>) {
+/// The numbers that `count` and `first` make, where both are right.
+fn read_numbers(
+    section: &Section<'_, '_>,
+    count: Option<At<u32>>,
+    first: Option<At<u32>>,
+) -> Option<RangeInclusive<u32>> {
+    let first = match first {
+        None => (!section.gives("first")).then_some(0),
+        Some(first) if first.value <= MAX_FIRST => Some(first.value),
+        Some(first) => {
+            let message = format!("node numbers end at {MAX_FIRST}");
+            section.problem(&first.span, message, "lower `first`");
+            None
+        }
+    };
+    let count = count?;
     match count.value {
         0 => section.problem(
             &count.span,
             "a cluster of no nodes",
             "set count to 1 or more",
         ),
-        1..=MAX_COUNT => {}
+        1..=MAX_COUNT => return first.map(|first| first..=first + (count.value - 1)),
         n => {
             let message = format!("{n} nodes are more than the {MAX_COUNT} that cardmint numbers");
             section.problem(
@@ -105,11 +114,16 @@ fn check_count(section: &Section<'_, '_>, count: &At<u32>, hostname: &At<String>
             );
         }
     }
+    None
+}
+
+fn check_template(section: &Section<'_, '_>, hostname: &At<String>, count: Option<&At<u32>>) {
+    let count = count.map_or(1, |count| count.value);
     match expand_template(&hostname.value, 0) {
         Err(what) => section.problem(&hostname.span, what, "use {n}, or {n:02} for two digits"),
-        Ok(name) if name == hostname.value && count.value > 1 => section.problem(
+        Ok(name) if name == hostname.value && count > 1 => section.problem(
             &hostname.span,
-            format!("all {} nodes would be called `{name}`", count.value),
+            format!("all {count} nodes would be called `{name}`"),
             "put {n} where the node's number goes, as in \"raspberrypi{n}\"",
         ),
         Ok(_) => {}

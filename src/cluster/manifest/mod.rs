@@ -18,6 +18,8 @@ use toml::de::DeTable;
 
 pub use problem::{ManifestErrors, Problem};
 
+pub(crate) use self::shared::check_passphrase;
+
 use self::files::Files;
 use self::read::{Problems, Section};
 use super::Cluster;
@@ -104,9 +106,10 @@ impl Cluster {
         let files = Files::new(dir);
         let cluster = nodes::read_cluster(root, &files, ask);
         let problems = problems.finish();
-        match cluster {
-            Some(cluster) if problems.is_empty() => Ok(cluster),
-            _ => Err(problems),
+        if problems.is_empty() {
+            Ok(cluster)
+        } else {
+            Err(problems)
         }
     }
 }

@@ -28,11 +28,9 @@ pub(super) struct Shared {
     pub(super) node_exporter: bool,
 }
 
-pub(super) fn read_cluster(
-    mut root: Section<'_, '_>,
-    files: &Files,
-    ask: &mut dyn Ask,
-) -> Option<Cluster> {
+/// Reads all sections. What comes of a manifest with problems is no cluster to
+/// work with: it only carries the checks to the end.
+pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut dyn Ask) -> Cluster {
     let frame = read_frame(root.section("cluster"), files);
     let (user, has_password) = read_user(root.section("user"), files);
     let password_authentication = read_ssh(root.section("ssh"), has_password);
@@ -50,14 +48,17 @@ pub(super) fn read_cluster(
     let boot = read_boot(&mut boot_section);
     boot_section.finish();
     let mut monitoring = root.section("monitoring");
-    let node_exporter = monitoring
-        .boolean("node_exporter")
-        .is_some_and(|on| on.value);
+    let exporter = monitoring.boolean("node_exporter");
+    let node_exporter = match &exporter {
+        Some(on) => on.value,
+        // One that is no boolean is a problem of its own.
+        None => monitoring.gives("node_exporter"),
+    };
     let host = monitoring.number("host");
     let overrides = root.section("node");
     root.finish();
     let shared = Shared {
-        user: user?,
+        user,
         password_authentication,
         locale,
         wifi,
@@ -65,21 +66,21 @@ pub(super) fn read_cluster(
         boot: Arc::new(boot),
         node_exporter,
     };
-    let frame = frame?;
     let overrides = read_overrides(overrides, &frame, &shared, files);
     let mut nodes = number_nodes(&monitoring, &frame, &shared, overrides);
     if let Some(host) = host {
-        set_host(&monitoring, &host, &mut nodes);
+        check_host(&monitoring, &host, &frame, node_exporter);
+        set_host(host.value, &mut nodes);
     }
     monitoring.finish();
     let (name, dir) = (frame.name, files.dir().to_owned());
-    Some(Cluster {
+    Cluster {
         name,
         dir,
         mechanism: frame.mechanism,
         nodes,
         notices: Vec::new(),
-    })
+    }
 }
 
 fn number_nodes(
@@ -90,7 +91,11 @@ fn number_nodes(
 ) -> Vec<Node> {
     let mut taken = Taken::default();
     let mut nodes = Vec::new();
-    for number in (frame.first..).take(frame.count as usize) {
+    let no_image = overrides.values().all(|own| own.image.is_none());
+    if frame.numbers.is_none() && no_image {
+        taken.need_image(section, frame);
+    }
+    for number in frame.numbers.clone().into_iter().flatten() {
         let own = overrides.remove(&number).unwrap_or_default();
         let hostname = own
             .hostname
@@ -98,10 +103,8 @@ fn number_nodes(
             .or_else(|| taken.expand(section, frame, number));
         let Some(hostname) = hostname else { continue };
         taken.check(section, number, &hostname, own.address.as_ref());
-        if own.image.is_none() && !frame.names_image && !taken.image_is_missing {
-            taken.image_is_missing = true;
-            let help = "image = \"raspios-lite-arm64\", or the path of an image";
-            section.problem(&frame.span, "[cluster] needs `image`", help);
+        if own.image.is_none() {
+            taken.need_image(section, frame);
         }
         nodes.extend(make_node(frame, shared, own, number, hostname.value));
     }
@@ -128,13 +131,24 @@ impl Taken {
         number: u32,
     ) -> Option<At<String>> {
         let name = expand_template(&frame.hostname.value, number).ok()?;
-        if self.template_is_wrong || name == frame.hostname.value && frame.count > 1 {
+        let is_one =
+            (frame.numbers.as_ref()).is_some_and(|numbers| numbers.start() == numbers.end());
+        if self.template_is_wrong || name == frame.hostname.value && !is_one {
             return None;
         }
         let name = frame.hostname.with(name);
         let good = judge(section, &name, check::hostname(&name.value));
         self.template_is_wrong = good.is_none();
         good.map(|()| name)
+    }
+
+    /// Some node has no image of its own.
+    fn need_image(&mut self, section: &Section<'_, '_>, frame: &Frame) {
+        if !frame.names_image && !self.image_is_missing {
+            self.image_is_missing = true;
+            let help = "image = \"raspios-lite-arm64\", or the path of an image";
+            section.problem(&frame.span, "[cluster] needs `image`", help);
+        }
     }
 
     fn check(
@@ -202,26 +216,31 @@ fn make_node(
     })
 }
 
+/// Whether the monitoring host is a node, and has something to watch. Asks the
+/// numbers, not the nodes: a node that failed its own checks is still there.
+fn check_host(section: &Section<'_, '_>, host: &At<u32>, frame: &Frame, node_exporter: bool) {
+    if !node_exporter {
+        let message = "there is nothing for the monitoring host to watch";
+        let help = "set node_exporter = true, or leave out `host`";
+        section.problem(&host.span, message, help);
+    }
+    if let Some(numbers) = &frame.numbers
+        && !numbers.contains(&host.value)
+    {
+        let message = format!("there is no node {} to be the host", host.value);
+        let help = format!("the nodes are {} to {}", numbers.start(), numbers.end());
+        section.problem(&host.span, message, &help);
+    }
+}
+
 /// Prometheus runs on one node and scrapes all that have an exporter.
-fn set_host(section: &Section<'_, '_>, host: &At<u32>, nodes: &mut [Node]) {
+fn set_host(host: u32, nodes: &mut [Node]) {
     let targets: Arc<[String]> = nodes
         .iter()
         .filter(|node| node.node_exporter)
         .map(|node| format!("{}:{EXPORTER_PORT}", node.fqdn()))
         .collect();
-    if targets.is_empty() {
-        let message = "there is nothing for the monitoring host to watch";
-        section.problem(
-            &host.span,
-            message,
-            "set node_exporter = true, or leave out `host`",
-        );
-    }
-    match nodes.iter_mut().find(|node| node.number == host.value) {
-        Some(node) => node.scrape = Some(targets),
-        None => {
-            let message = format!("there is no node {} to be the host", host.value);
-            section.problem(&host.span, message, "give the number of a node");
-        }
+    if let Some(node) = nodes.iter_mut().find(|node| node.number == host) {
+        node.scrape = Some(targets);
     }
 }

@@ -31,16 +31,18 @@ pub(super) fn read_overrides(
     files: &Files,
 ) -> BTreeMap<u32, Override> {
     let mut overrides = BTreeMap::new();
-    let last = frame.first + frame.count.saturating_sub(1);
     for (key, mut section) in section.subsections() {
         let Ok(number) = key.value.parse::<u32>() else {
             let message = format!("`{}` is no number of a node", key.value);
             section.problem(&key.span, message, "write [node.3]");
             continue;
         };
-        if number < frame.first || number > last {
+        if let Some(numbers) = &frame.numbers
+            && !numbers.contains(&number)
+        {
             let message = format!("there is no node {number}");
-            let help = format!("the cluster has the nodes {} to {last}", frame.first);
+            let (first, last) = (numbers.start(), numbers.end());
+            let help = format!("the cluster has the nodes {first} to {last}");
             section.problem(&key.span, message, &help);
         }
         let own = read_override(&mut section, frame, shared, files);

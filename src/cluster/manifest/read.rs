@@ -162,11 +162,12 @@ impl<'a, 't> Section<'a, 't> {
         let found = self.take(key)?;
         let value = read(found.get_ref());
         if value.is_none() {
-            let message = format!(
-                "`{key}` in {} must be {wanted}, not {}",
-                self.name,
-                type_name(found.get_ref())
-            );
+            // A number that does not fit is shown: its type is not what is wrong.
+            let given = match found.get_ref() {
+                DeValue::Integer(number) => number.to_string(),
+                other => type_name(other).to_owned(),
+            };
+            let message = format!("`{key}` in {} must be {wanted}, not {given}", self.name);
             self.problem(&found.span(), message, "");
         }
         Some(At {
@@ -186,7 +187,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     pub(super) fn number(&mut self, key: &'static str) -> Option<At<u32>> {
-        self.take_as(key, "a number from 0 on", |value| {
+        self.take_as(key, "a number from 0 to 4294967295", |value| {
             let integer = value.as_integer()?;
             u32::from_str_radix(integer.as_str(), integer.radix()).ok()
         })

@@ -35,7 +35,7 @@ pub(super) fn judge<T, U>(
 }
 
 /// `[user]`, and what `[ssh]` says about its password.
-pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<Arc<User>>, bool) {
+pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Arc<User>, bool) {
     section.refuse(
         "password",
         "a password in plain text does not belong into a manifest",
@@ -47,39 +47,14 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
         None => "pi".to_owned(),
     };
     let before = section.problems();
-    let mut authorized_keys: Vec<String> = Vec::new();
-    for entry in section.strings("authorized_keys", true) {
-        let keys = judge(&section, &entry, files.authorized_keys(&entry.value));
-        for key in keys.unwrap_or_default() {
-            if !authorized_keys.contains(&key) {
-                authorized_keys.push(key);
-            }
-        }
-    }
+    let authorized_keys = read_keys(&mut section, files);
     let password = read_password(&mut section, files);
-    let has_password = !matches!(password, Password::None);
-    let sudo = section
-        .string("sudo")
-        .and_then(|sudo| match sudo.value.as_str() {
-            "nopasswd" => Some(Sudo::NoPassword),
-            "password" if has_password => Some(Sudo::Password),
-            "password" => {
-                let help = "give `password_file` or `password_hash`, or set sudo = \"nopasswd\"";
-                section.problem(
-                    &sudo.span,
-                    "sudo would ask for a password that there is not",
-                    help,
-                );
-                None
-            }
-            other => {
-                let message = format!("`sudo` must be \"nopasswd\" or \"password\", not `{other}`");
-                section.problem(&sudo.span, message, "");
-                None
-            }
-        });
-    // A key or password that was refused is a problem of its own.
-    if authorized_keys.is_empty() && !has_password && section.problems() == before {
+    // A key or password that was refused is a problem of its own, and no reason
+    // to say that there is none.
+    let has_password = section.gives("password_hash") || section.gives("password_file");
+    let refused = section.problems() != before;
+    let sudo = read_sudo(&mut section, has_password);
+    if authorized_keys.is_empty() && !has_password && !refused {
         let help = "give `authorized_keys` in [user], such as [\"~/.ssh/id_ed25519.pub\"]; \
                     ssh-keygen makes a key";
         section.problem(
@@ -89,16 +64,51 @@ pub(super) fn read_user(mut section: Section<'_, '_>, files: &Files) -> (Option<
         );
     }
     section.finish();
-    let sudo = sudo.unwrap_or(Sudo::NoPassword);
     (
-        Some(Arc::new(User {
+        Arc::new(User {
             name,
             authorized_keys,
             password,
             sudo,
-        })),
+        }),
         has_password,
     )
+}
+
+fn read_keys(section: &mut Section<'_, '_>, files: &Files) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for entry in section.strings("authorized_keys", true) {
+        let keys = judge(section, &entry, files.authorized_keys(&entry.value));
+        for key in keys.unwrap_or_default() {
+            if !all.contains(&key) {
+                all.push(key);
+            }
+        }
+    }
+    all
+}
+
+fn read_sudo(section: &mut Section<'_, '_>, has_password: bool) -> Sudo {
+    let Some(sudo) = section.string("sudo") else {
+        return Sudo::NoPassword;
+    };
+    match sudo.value.as_str() {
+        "nopasswd" => return Sudo::NoPassword,
+        "password" if has_password => return Sudo::Password,
+        "password" => {
+            let help = "give `password_file` or `password_hash`, or set sudo = \"nopasswd\"";
+            section.problem(
+                &sudo.span,
+                "sudo would ask for a password that there is not",
+                help,
+            );
+        }
+        other => {
+            let message = format!("`sudo` must be \"nopasswd\" or \"password\", not `{other}`");
+            section.problem(&sudo.span, message, "");
+        }
+    }
+    Sudo::NoPassword
 }
 
 fn read_password(section: &mut Section<'_, '_>, files: &Files) -> Password {
@@ -184,20 +194,11 @@ pub(super) fn read_wifi(
         section.problem(&span, message, "write its two letters, like PT");
     }
     let hidden = section.boolean("hidden").is_some_and(|hidden| hidden.value);
-    let security = match &ssid {
-        Some(ssid) => read_security(&mut section, &ssid.value, files, ask),
-        None => {
-            if !section.gives("ssid") {
-                section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
-            }
-            drop((
-                section.string("psk_file"),
-                section.boolean("open"),
-                section.boolean("wpa3_only"),
-            ));
-            None
-        }
-    };
+    if !section.gives("ssid") {
+        section.problem(&span, "[wifi] needs `ssid`, the name of the network", "");
+    }
+    let name = ssid.as_ref().map(|ssid| ssid.value.as_str());
+    let security = read_security(&mut section, name, files, ask);
     section.finish();
     Some(Arc::new(Wifi {
         ssid: ssid?.value,
@@ -207,14 +208,17 @@ pub(super) fn read_wifi(
     }))
 }
 
+/// How to join; without an `ssid` its keys are only checked.
 fn read_security(
     section: &mut Section<'_, '_>,
-    ssid: &str,
+    ssid: Option<&str>,
     files: &Files,
     ask: &mut dyn Ask,
 ) -> Option<WifiSecurity> {
     let psk_file = section.string("psk_file");
-    let open = section.boolean("open").is_some_and(|open| open.value);
+    let open = section.boolean("open");
+    let gives_bad_open = open.is_none() && section.gives("open");
+    let open = open.is_some_and(|open| open.value);
     let wpa3_only = section.boolean("wpa3_only").is_some_and(|only| only.value);
     let at = psk_file.clone().unwrap_or(At {
         value: String::new(),
@@ -231,7 +235,9 @@ fn read_security(
             return None;
         }
         (Some(file), false) => judge(section, &file, files.read_secret(&file.value))?,
-        (None, false) => match ask.wifi_passphrase(ssid) {
+        // Given, but not as a string or boolean: that is the problem.
+        (None, false) if section.gives("psk_file") || gives_bad_open => return None,
+        (None, false) => match ask.wifi_passphrase(ssid?) {
             Some(secret) => secret,
             None => {
                 let help = "name a file with the passphrase in `psk_file`, or set open = true";
@@ -244,12 +250,12 @@ fn read_security(
     Some(if wpa3_only {
         WifiSecurity::Sae(secret)
     } else {
-        WifiSecurity::Psk(wifi_psk(&secret, ssid))
+        WifiSecurity::Psk(wifi_psk(&secret, ssid?))
     })
 }
 
 /// IEEE 802.11-2020, J.4.1: 8 to 63 printable ASCII characters, or the key.
-fn check_passphrase(secret: &SecretString, wpa3_only: bool) -> Result<(), Complaint> {
+pub(crate) fn check_passphrase(secret: &SecretString, wpa3_only: bool) -> Result<(), Complaint> {
     let text = secret.expose_secret();
     let is_key = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let printable = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));

@@ -234,7 +234,7 @@ fn counts_and_numbers_have_bounds() {
     for (from, to, said) in [
         ("count = 3", "count = 0", "no nodes"),
         ("count = 3", "count = 100000", "more than the 10000"),
-        ("count = 3", "count = -1", "a number from 0 on"),
+        ("count = 3", "count = -1", "to 4294967295, not -1"),
         ("first = 9", "first = 4294967295", "end at"),
         ("pi{n:02}", "pi", "would be called `pi`"),
         ("pi{n:02}", "pi{n", "without its }"),
@@ -249,6 +249,66 @@ fn counts_and_numbers_have_bounds() {
     ] {
         let problems = bench.parse(&sound(3).replace(from, to)).unwrap_err();
         assert!(problems[0].message.contains(said), "{to}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_problem_of_one_section_hides_none_of_another() {
+    let bench = Bench::new();
+    let rest = "[monitoring]\nhst = 1\n[node.9]\nboard = \"pi-99\"\nhostnam = \"x\"\n\
+                [wifi]\nssid = \"\"\ncountry = \"PT\"\npsk_file = \"gone\"\n";
+    for (from, to) in [
+        ("name = \"c\"", "name = \"c_c\""),
+        ("name = \"c\"\n", ""),
+        ("count = 3", "count = \"3\""),
+        ("count = 3\n", ""),
+        ("first = 9", "first = -9"),
+    ] {
+        let text = format!("{}{rest}", sound(3).replacen(from, to, 1));
+        let problems = bench.parse(&text).unwrap_err();
+        for said in [
+            "`hst`",
+            "`pi-99`",
+            "`hostnam`",
+            "1 to 32 bytes",
+            "cannot be read",
+        ] {
+            let found = problems
+                .iter()
+                .any(|problem| problem.message.contains(said));
+            assert!(found, "{to}: {said} is hidden by {problems:?}");
+        }
+        assert_eq!(problems.len(), 6, "{to}: {problems:?}");
+    }
+}
+
+#[test]
+fn one_mistake_is_one_problem() {
+    let bench = Bench::new();
+    let host = "[monitoring]\nnode_exporter = true\nhost = 9\n";
+    for (from, to) in [
+        ("image = \"x.img\"\n", ""),
+        ("image = \"x.img\"", "image = \"ftp://x\""),
+        ("pi{n:02}", "pi{m}"),
+        ("pi{n:02}", "pi_{n}"),
+        ("count = 3", "count = 0"),
+        ("first = 9", "first = 4000000000"),
+    ] {
+        let text = format!("{}{host}[node.10]\n", sound(3).replace(from, to));
+        let problems = bench.parse(&text).unwrap_err();
+        assert_eq!(problems.len(), 1, "{to}: {problems:?}");
+    }
+    for extra in [
+        "password_hash = \"hunter2\"\nsudo = \"password\"\n[ssh]\npassword_authentication = true",
+        "password_file = \"gone\"\nsudo = \"password\"\n[ssh]\npassword_authentication = true",
+        "[monitoring]\nnode_exporter = \"yes\"\nhost = 9",
+        "[monitoring]\nnode_exporter = true\nhost = 12",
+        "[wifi]\nssid = \"x\"\ncountry = \"PT\"\npsk_file = 7",
+        "[wifi]\nssid = \"x\"\ncountry = \"PT\"\nopen = \"yes\"",
+        "[wifi]\nssid = \"\"\ncountry = \"PT\"",
+    ] {
+        let problems = bench.problems(extra);
+        assert_eq!(problems.len(), 1, "{extra}: {problems:?}");
     }
 }
 

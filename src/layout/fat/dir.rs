@@ -26,6 +26,18 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry for tests that look at names only.
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_dir: false,
+            len: 0,
+            is_label: false,
+            first_cluster: 0,
+        }
+    }
+
     /// Whether this is what FAT, which ignores case, would find under `name`.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {

@@ -8,6 +8,8 @@
 mod boot_sector;
 mod dir;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -169,7 +171,7 @@ impl<'a> Fat<'a> {
     /// Where a file lies, as ranges of the whole source, in the file's order.
     ///
     /// # Errors
-    /// Where the chain is damaged or shorter than the file.
+    /// Where the chain is damaged, returns to itself or is shorter than the file.
     pub fn extents(&self, file: &Entry) -> Result<Vec<Range<u64>>, FatError> {
         let mut left = u64::from(file.len);
         let mut extents: Vec<Range<u64>> = Vec::new();
@@ -183,6 +185,12 @@ impl<'a> Fat<'a> {
                 Some(last) if last.end == start => last.end += len,
                 _ => extents.push(start..start + len),
             }
+        }
+        let mut sorted: Vec<&Range<u64>> = extents.iter().collect();
+        sorted.sort_by_key(|extent| extent.start);
+        if sorted.windows(2).any(|pair| pair[0].end > pair[1].start) {
+            let message = format!("the clusters of `{}` go in circles", file.name);
+            return Err(FatError::Damaged(message));
         }
         Ok(extents)
     }
