@@ -2,17 +2,20 @@
 //!
 //! Everything here can be deleted at any time; it is made again when needed.
 
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
-use super::chunk::ChunkDigests;
-use super::{Digests, Sha256Digest};
+use super::chunk::{CHUNK_LEN, ChunkDigests};
+use super::{BaseError, Digests, Sha256Digest};
+use crate::interrupt::Interrupt;
 
 /// Changes with the meaning of a note, such as the length of a chunk.
 const NOTE_VERSION: u32 = 1;
@@ -36,15 +39,19 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    /// None for a device: its times and length do not tell of its contents.
+    pub(super) fn of(metadata: &Metadata) -> Option<Self> {
+        if !metadata.is_file() {
+            return None;
+        }
         let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
-        Self {
+        Some(Self {
             dev: metadata.dev(),
             ino: metadata.ino(),
             len: metadata.len(),
             modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
             changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        }
+        })
     }
 }
 
@@ -71,7 +78,12 @@ impl Known {
         }
     }
 
-    pub(super) fn digests(&self) -> Option<Digests> {
+    /// All digests of a base of `len` bytes. A note that does not fit it, say of
+    /// a version with other chunks, counts for nothing.
+    pub(super) fn digests(&self, len: u64) -> Option<Digests> {
+        if self.chunks.len() as u64 != len.div_ceil(CHUNK_LEN as u64) {
+            return None;
+        }
         let (published, raw) = self.published.zip(self.raw)?;
         Some(Digests {
             published,
@@ -121,7 +133,8 @@ impl Cache {
     }
 
     /// What is known about the file, if it has not changed since.
-    pub(super) fn recall(&self, path: &Path, stamp: &Stamp) -> Option<Known> {
+    pub(super) fn recall(&self, path: &Path, stamp: Option<&Stamp>) -> Option<Known> {
+        let stamp = stamp?;
         let text = fs::read(self.note_path(path)).ok()?;
         let note: Note = serde_json::from_slice(&text).ok()?;
         (note.version == NOTE_VERSION && note.stamp == *stamp).then_some(note.known)
@@ -129,7 +142,8 @@ impl Cache {
 
     /// Remembers what is known about a file. A cache that cannot be written
     /// costs time, never the result, so errors are dropped.
-    pub(super) fn remember(&self, path: &Path, stamp: &Stamp, known: Known) {
+    pub(super) fn remember(&self, path: &Path, stamp: Option<&Stamp>, known: Known) {
+        let Some(stamp) = stamp else { return };
         let write = || -> io::Result<()> {
             let dir = self.subdir("digests")?;
             let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -153,9 +167,30 @@ impl Cache {
     }
 }
 
-/// Holds off other processes that want to spool, until dropped.
-pub(super) fn lock_dir(dir: &Path) -> io::Result<File> {
-    let file = File::open(dir)?;
-    file.lock()?;
-    Ok(file)
+/// How often to look whether another process is done.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Holds off other processes that want to spool, until dropped. Polls, because
+/// a signal does not end a wait for a lock.
+pub(super) fn lock_dir(
+    dir: &Path,
+    interrupt: &Interrupt,
+    waiting: &dyn Fn(),
+    failed: &dyn Fn(io::Error) -> BaseError,
+) -> Result<File, BaseError> {
+    let file = File::open(dir).map_err(failed)?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if !told {
+            waiting();
+            told = true;
+        }
+        interrupt.check()?;
+        thread::sleep(POLL);
+    }
 }

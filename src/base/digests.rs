@@ -3,7 +3,7 @@
 use std::io;
 
 use super::cache::Known;
-use super::chunk::{CHUNK_LEN, ChunkHasher, Each};
+use super::chunk::{ChunkHasher, Each};
 use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::{Event, Sink};
@@ -12,10 +12,7 @@ impl Base {
     /// The digests, where they are known without reading the base.
     #[must_use]
     pub fn known_digests(&self, cache: &Cache) -> Option<Digests> {
-        let digests = self.recall(cache)?.digests()?;
-        // A note that lost its tail would make what is missing pass for good.
-        let chunks = self.len().div_ceil(CHUNK_LEN as u64);
-        (digests.chunks.as_slice().len() as u64 == chunks).then_some(digests)
+        self.recall(cache)?.digests(self.len())
     }
 
     /// The digests; reads the base once in its lifetime.
@@ -61,7 +58,7 @@ impl Base {
                 let (raw, chunks) = hasher.unwrap_or_else(ChunkHasher::new).finish();
                 let published = match (&self.store, &self.file) {
                     (Store::Raw(_), _) => raw,
-                    (_, Some(file)) => self.published_digest(file)?,
+                    (_, Some(file)) => self.published_digest(file, interrupt)?,
                     // The practice base is known by its contents alone.
                     (_, None) => raw,
                 };
@@ -98,7 +95,7 @@ impl Base {
             (file, known.published, matches!(self.store, Store::Raw(_)))
         {
             // Cheaper than decoding: the digest of the file is tried first.
-            let published = self.published_digest(file)?;
+            let published = self.published_digest(file, interrupt)?;
             if published == wanted {
                 self.check_unchanged()?;
                 self.remember(

@@ -21,6 +21,9 @@ pub enum BaseError {
     /// The path leads to no file.
     #[error("{} is a directory; give an image file", .0.display())]
     Directory(PathBuf),
+    /// The path leads to something without a length.
+    #[error("{} is neither a file nor a block device; give an image file", .0.display())]
+    NotAFile(PathBuf),
     /// The contents are damaged.
     #[error("{name} is damaged: {what}. Download it again")]
     Damaged {

@@ -20,9 +20,9 @@ pub(crate) mod testing;
 mod tests;
 mod xz;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,9 +55,8 @@ pub struct Base {
 struct BaseFile {
     path: PathBuf,
     file: Arc<RawFile>,
-    stamp: Stamp,
-    /// The stamp of a device says nothing about the card in it.
-    regular: bool,
+    /// None for a device, whose contents change without a trace.
+    stamp: Option<Stamp>,
 }
 
 /// Where the uncompressed bytes are.
@@ -95,11 +94,8 @@ impl Base {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(BaseError::Directory(path.to_owned()));
-        }
+        let file = open_file(path)?;
+        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
         let name = path
             .file_name()
             .unwrap_or(path.as_os_str())
@@ -107,8 +103,7 @@ impl Base {
             .into_owned();
         let format = read_format(&file).map_err(unreadable)?;
         let raw = Arc::new(RawFile::new(file).map_err(unreadable)?);
-        let stamp = Stamp::of(&metadata);
-        let spool = |format| {
+        let spool = || {
             let spooling = Spooling {
                 path,
                 name: &name,
@@ -117,15 +112,13 @@ impl Base {
                 sink,
                 interrupt,
             };
-            spooling
-                .run(raw.file(), &stamp)
-                .map(|(spooled, _)| Store::Spooled(spooled))
+            spooling.run(raw.file(), stamp.as_ref()).map(Store::Spooled)
         };
         let store = match format {
             Format::Raw => Store::Raw(Arc::clone(&raw)),
             Format::Xz => match XzBase::open(Arc::<RawFile>::clone(&raw)) {
                 Ok(xz) => Store::Xz(xz),
-                Err(IndexError::NotSeekable) => spool(format)?,
+                Err(IndexError::NotSeekable) => spool()?,
                 Err(IndexError::Io(source)) => return Err(unreadable(source)),
                 Err(error @ IndexError::Damaged(_)) => {
                     return Err(BaseError::Damaged {
@@ -134,14 +127,13 @@ impl Base {
                     });
                 }
             },
-            Format::Gzip | Format::Zstd | Format::Bzip2 | Format::Zip => spool(format)?,
+            Format::Gzip | Format::Zstd | Format::Bzip2 | Format::Zip => spool()?,
         };
         let published_len = raw.len();
         let file = Some(BaseFile {
             path: path.to_owned(),
             file: raw,
             stamp,
-            regular: metadata.is_file(),
         });
         Ok(Self {
             name,
@@ -208,6 +200,10 @@ impl Base {
                 what: source.to_string(),
             },
             io::ErrorKind::UnexpectedEof => BaseError::Changed(name),
+            io::ErrorKind::OutOfMemory => BaseError::Unsuitable {
+                name,
+                what: format!("{source}; unpack it yourself and give the .img"),
+            },
             _ => {
                 let path = self
                     .file
@@ -218,8 +214,12 @@ impl Base {
         }
     }
 
-    fn published_digest(&self, file: &BaseFile) -> Result<Sha256Digest, BaseError> {
-        spool::digest_of_file(file.file.file()).map_err(|source| self.failed(source))
+    fn published_digest(
+        &self,
+        file: &BaseFile,
+        interrupt: &Interrupt,
+    ) -> Result<Sha256Digest, BaseError> {
+        spool::digest_of_file(file.file.file(), interrupt, &|source| self.failed(source))
     }
 
     fn check_unchanged(&self) -> Result<(), BaseError> {
@@ -239,19 +239,17 @@ impl Base {
     }
 
     fn recall(&self, cache: &Cache) -> Option<Known> {
-        let file = self.file.as_ref().filter(|file| file.regular)?;
-        cache.recall(&file.path, &file.stamp)
+        let file = self.file.as_ref()?;
+        cache.recall(&file.path, file.stamp.as_ref())
     }
 
     /// Keeps what the cache knows of a spooled file.
     fn remember(&self, cache: &Cache, mut known: Known) {
-        let Some(file) = self.file.as_ref().filter(|file| file.regular) else {
-            return;
-        };
+        let Some(file) = &self.file else { return };
         if known.spool.is_none() {
             known.spool = self.recall(cache).and_then(|old| old.spool);
         }
-        cache.remember(&file.path, &file.stamp, known);
+        cache.remember(&file.path, file.stamp.as_ref(), known);
     }
 }
 
@@ -271,6 +269,23 @@ impl ReadAt for Base {
             Store::Spooled(raw) => raw.read_exact_at(buf, offset),
         }
     }
+}
+
+/// Opens what can be read at random. Looks before it opens: opening a pipe waits
+/// for somebody to write to it.
+fn open_file(path: &Path) -> Result<File, BaseError> {
+    let unreadable = |source| BaseError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
+    if kind.is_dir() {
+        return Err(BaseError::Directory(path.to_owned()));
+    }
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(BaseError::NotAFile(path.to_owned()));
+    }
+    File::open(path).map_err(unreadable)
 }
 
 fn read_format(file: &File) -> io::Result<Format> {

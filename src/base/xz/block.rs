@@ -6,13 +6,33 @@
 
 use std::io;
 
-use xz2::stream::{Action, Status, Stream};
+use xz2::stream::{Action, Error, Status, Stream};
 
 use super::index::{Block, FOOTER_MAGIC, HEADER_MAGIC, push_number};
 use crate::base::ReadAt;
 
 /// A decoder for a dictionary of 64 MiB (`xz -9`) needs 65 MiB.
 const MEMORY_LIMIT: u64 = 96 << 20;
+/// A block header is at most this long (3.1.1).
+const MAX_BLOCK_HEADER_LEN: u64 = 1024;
+
+/// Whether the memory for decoding `block` is within bounds, going by its
+/// header. What is wrong with a header shows when the block is decoded.
+///
+/// # Errors
+/// What reading says.
+pub(super) fn is_affordable(
+    source: &dyn ReadAt,
+    block: &Block,
+    flags: [u8; 2],
+) -> io::Result<bool> {
+    let len = block.file_len().min(MAX_BLOCK_HEADER_LEN);
+    let input = begin(source, block, len, flags)?;
+    let mut stream = Stream::new_stream_decoder(MEMORY_LIMIT, 0).map_err(io::Error::from)?;
+    let mut output = Vec::with_capacity(1);
+    let result = stream.process_vec(&input, &mut output, Action::Run);
+    Ok(!matches!(result, Err(Error::MemLimit)))
+}
 
 /// Reads and decodes `block`.
 ///
@@ -36,6 +56,7 @@ pub(super) fn decode(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::
         match stream.process_vec(rest, &mut output, Action::Finish) {
             Ok(Status::StreamEnd) if output.len() == len => return Ok(output),
             Ok(Status::Ok) if before != (stream.total_in(), output.len()) => {}
+            Err(Error::MemLimit) => return Err(too_large(block)),
             Ok(_) | Err(_) => return Err(damaged(block)),
         }
     }
@@ -43,15 +64,7 @@ pub(super) fn decode(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::
 
 /// The block as a stream of its own: header, block, index of one record, footer.
 fn wrap(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8>> {
-    let file_len = usize::try_from(block.file_len()).map_err(|_| damaged(block))?;
-    let mut stream = Vec::with_capacity(file_len + 64);
-    stream.extend_from_slice(&HEADER_MAGIC);
-    stream.extend_from_slice(&flags);
-    stream.extend_from_slice(&crc32fast::hash(&flags).to_le_bytes());
-    let start = stream.len();
-    stream.resize(start + file_len, 0);
-    source.read_exact_at(&mut stream[start..], block.file_offset)?;
-
+    let mut stream = begin(source, block, block.file_len(), flags)?;
     let mut index = vec![0, 1];
     push_number(&mut index, block.unpadded_len);
     push_number(&mut index, block.len);
@@ -69,6 +82,26 @@ fn wrap(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8
     stream.extend_from_slice(&tail);
     stream.extend_from_slice(&FOOTER_MAGIC);
     Ok(stream)
+}
+
+/// A stream header and the first `len` bytes of the block.
+fn begin(source: &dyn ReadAt, block: &Block, len: u64, flags: [u8; 2]) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(len).map_err(|_| damaged(block))?;
+    // The header, and in the end an index of one record and the footer.
+    let mut stream = Vec::with_capacity(len + 64);
+    stream.extend_from_slice(&HEADER_MAGIC);
+    stream.extend_from_slice(&flags);
+    stream.extend_from_slice(&crc32fast::hash(&flags).to_le_bytes());
+    let start = stream.len();
+    stream.resize(start + len, 0);
+    source.read_exact_at(&mut stream[start..], block.file_offset)?;
+    Ok(stream)
+}
+
+fn too_large(block: &Block) -> io::Error {
+    let at = block.file_offset;
+    let message = format!("the xz block at byte {at} has a dictionary of more than 64 MiB");
+    io::Error::new(io::ErrorKind::OutOfMemory, message)
 }
 
 fn damaged(block: &Block) -> io::Error {

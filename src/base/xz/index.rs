@@ -55,7 +55,7 @@ pub(crate) struct Index {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
     /// The file is sound as far as one can see, but random access would be too
-    /// costly: several streams, or huge blocks.
+    /// costly: several streams, huge blocks, or a huge dictionary.
     #[error("several streams, or very large blocks")]
     NotSeekable,
     /// The file is damaged.

@@ -34,6 +34,12 @@ impl XzBase {
     /// Reads the index of `source`.
     pub(crate) fn open(source: Arc<dyn ReadAt>) -> Result<Self, IndexError> {
         let index = Index::read(&*source)?;
+        // One encoder makes all blocks alike, so the first speaks for them.
+        if let Some(first) = index.blocks.first()
+            && !block::is_affordable(&*source, first, index.flags)?
+        {
+            return Err(IndexError::NotSeekable);
+        }
         Ok(Self {
             source,
             index,

@@ -1,3 +1,5 @@
+mod odd;
+
 use std::ffi::OsStr;
 use std::fs::{self, FileTimes, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -522,7 +524,7 @@ fn an_empty_file_is_a_raw_base_without_bytes() {
 
 #[test]
 fn the_practice_base_is_sound() {
-    let bytes = include_bytes!("../../images/practice.img.xz");
+    let bytes = include_bytes!("../../../images/practice.img.xz");
     let base = Base::from_static("practice", bytes).unwrap();
     let bench = Bench::new();
     assert_eq!(bench.read(&base).unwrap().len() as u64, base.len());

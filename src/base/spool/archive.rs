@@ -1,0 +1,90 @@
+//! The one image in a zip.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use zip::read::ZipFile;
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+/// Why a zip gives no image.
+pub(super) enum ArchiveError {
+    /// It is broken.
+    Broken(ZipError),
+    /// It is sound, but not for us: why, and what to do.
+    Unsuitable(String),
+}
+
+impl From<ZipError> for ArchiveError {
+    fn from(error: ZipError) -> Self {
+        match error {
+            ZipError::UnsupportedArchive(_)
+            | ZipError::CompressionMethodNotSupported(_)
+            | ZipError::InvalidPassword => cannot_unpack(&error.to_string()),
+            error => Self::Broken(error),
+        }
+    }
+}
+
+/// Makes sure that a zip ends with its "end of central directory" record and
+/// comment (APPNOTE 4.3.16): the parser also finds one further to the front.
+pub(super) fn check_end(file: &File, comment: &[u8]) -> io::Result<()> {
+    const END_LEN: u64 = 22;
+    let appended = || io::Error::other("something was appended");
+    let len = file.metadata()?.len();
+    let start = len.checked_sub(END_LEN + comment.len() as u64);
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, start.ok_or_else(appended)?)?;
+    if magic == *b"PK\x05\x06" {
+        Ok(())
+    } else {
+        Err(appended())
+    }
+}
+
+/// Finds the entry that is an image: its index.
+pub(super) fn find_image(archive: &mut ZipArchive<&File>) -> Result<usize, ArchiveError> {
+    let mut images = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index)?;
+        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        if is_image(&name) {
+            images.push((index, name));
+        }
+    }
+    match images.as_slice() {
+        [(index, _)] => Ok(*index),
+        [] => Err(ArchiveError::Unsuitable(
+            "the zip holds no .img; give a Raspberry Pi OS image".to_owned(),
+        )),
+        _ => {
+            let names: Vec<&str> = images.iter().map(|(_, name)| name.as_str()).collect();
+            Err(ArchiveError::Unsuitable(format!(
+                "the zip holds several images ({}); unpack one of them and give that",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// Refuses an entry packed by a method that is not built in; the crate would
+/// only fail when it is read, like damage.
+pub(super) fn check_method<R: Read>(entry: &ZipFile<'_, R>) -> Result<(), ArchiveError> {
+    match entry.compression() {
+        CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
+        method => Err(cannot_unpack(&format!("packed by {method}"))),
+    }
+}
+
+fn cannot_unpack(why: &str) -> ArchiveError {
+    ArchiveError::Unsuitable(format!(
+        "cardmint cannot unpack it ({why}); unpack it yourself and give the .img"
+    ))
+}
+
+/// macOS puts a `._` file beside each file of a zip, for what is no content.
+fn is_image(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.to_ascii_lowercase().ends_with(".img") && !file.starts_with("._")
+}
