@@ -77,7 +77,8 @@ pub struct InitArgs {
     /// Number of nodes [default: 4]
     #[arg(long, value_name = "N")]
     pub count: Option<u32>,
-    /// Hostname of the nodes; {n} is the node's number [default: raspberrypi{n}]
+    /// Hostname of the nodes, a pattern with their number, such as node{n:02}
+    /// [default: raspberrypi0, raspberrypi1, …]
     #[arg(long, value_name = "TEMPLATE")]
     pub hostname: Option<String>,
     /// Name of the user on the nodes [default: pi]

@@ -16,6 +16,7 @@ instance={{ instance|sh }}
 node={{ hostname|sh }}
 user={{ user.name|sh }}
 log=$root/var/log/cardmint.log
+wizard=$root/etc/systemd/system/userconfig.service.d
 
 {% include "steps.sh" %}
 
@@ -146,6 +147,16 @@ run_command() {
 }
 
 {% endif %}
+# The wizard for a first user has nothing left to ask.
+end_wizard() {
+    if [ -x "$root/usr/bin/cancel-rename" ]; then
+        "$root/usr/bin/cancel-rename" "$user" >>"$log" 2>&1
+    fi
+    systemctl disable userconfig.service 2>/dev/null
+    rm -f "$wizard/cardmint.conf" "$root/etc/ssh/sshd_config.d/rename_user.conf"
+    rmdir "$wizard" 2>/dev/null
+}
+
 # Leaves no secret on the boot partition, which has no permissions, and nothing
 # that would set this node up a second time.
 clean_boot() {
@@ -170,9 +181,10 @@ clean_boot() {
     if grep -q "^$user:" "$root/etc/passwd"; then
         wipe "$boot/userconf.txt"
         wipe "$boot/failed_userconf.txt"
-        rm -rf "$root/etc/systemd/system/userconfig.service.d/cardmint.conf"
-        rmdir "$root/etc/systemd/system/userconfig.service.d" 2>/dev/null
-        systemctl disable userconfig.service 2>/dev/null
+        end_wizard
+    elif [ -e "$boot/userconf.txt" ]; then
+        # The wizard may try it at the next boot.
+        rm -f "$wizard/cardmint.conf"
     fi
     ! [ -e "$boot/firstrun.sh" ]
 }

@@ -34,29 +34,43 @@ set_hostname() {
     printf '%s\n' "$node" >"$root/etc/hostname" && set_hosts
 }
 
-# Stock images have one account, UID 1000, which the user takes over.
+# Stock images have one account, UID 1000, which the user takes over. Each part
+# is done unless it has been: power may go at any moment.
 rename_user() {
-    old=$(awk -F: '$3 == 1000 { print $1; exit }' "$root/etc/passwd")
+    if [ ! -e "$state/old-user" ]; then
+        awk -F: -v name="$user" '
+            $1 == name { own = $1 }
+            $3 == 1000 && !first { first = $1 }
+            END { print own ? own : first }' "$root/etc/passwd" >"$state/old-user"
+        sync
+    fi
+    old=$(cat "$state/old-user")
     if [ -z "$old" ]; then
-        useradd --create-home --user-group --shell /bin/bash "$user"
+        [ -n "$(account 1)" ] || useradd --create-home --user-group --shell /bin/bash "$user"
         return
     fi
-    if [ -x "$root/usr/lib/userconf-pi/userconf" ]; then
+    [ "$old" != "$user" ] || return 0
+    if [ -z "$(account 1)" ] && [ -x "$root/usr/lib/userconf-pi/userconf" ]; then
         "$root/usr/lib/userconf-pi/userconf" "$user" "$hash"
     fi
-    if [ -z "$(account 1)" ]; then
-        usermod --login "$user" "$old" &&
-            usermod --move-home --home "/home/$user" "$user"
-        groupmod --new-name "$user" "$old"
-        for map in "$root/etc/subuid" "$root/etc/subgid"; do
-            [ ! -e "$map" ] || sed -i "s/^$old:/$user:/" "$map"
-        done
-        sed -i "s/^$old /$user /" "$root"/etc/sudoers.d/010_pi-nopasswd 2>/dev/null
+    [ -n "$(account 1)" ] || usermod --login "$user" "$old"
+    if [ "$(account 6)" = "/home/$old" ]; then
+        usermod --home "/home/$user" "$user"
     fi
+    if [ -d "$root/home/$old" ] && [ ! -e "$root/home/$user" ]; then
+        mv "$root/home/$old" "$root/home/$user"
+    fi
+    if grep -qs "^$old:" "$root/etc/group" && ! grep -q "^$user:" "$root/etc/group"; then
+        groupmod --new-name "$user" "$old"
+    fi
+    for map in "$root/etc/subuid" "$root/etc/subgid"; do
+        [ ! -e "$map" ] || sed -i "s/^$old:/$user:/" "$map"
+    done
+    sed -i "s/^$old /$user /" "$root"/etc/sudoers.d/010_pi-nopasswd 2>/dev/null
 }
 
 set_user() {
-    [ -n "$(account 1)" ] || rename_user
+    rename_user
     if [ -z "$(account 1)" ]; then
         detail="no account $user"
         return 1

@@ -26,16 +26,23 @@ unblock_wifi() {
 }
 
 # The wizard that asks for a first user waits for a keyboard for ever and holds
-# multi-user.target back. Without a prepared answer it shall not start, and no
-# answer shall keep it running for more than two minutes.
+# multi-user.target back.
 quiet_wizard() {
     dropin=$root/etc/systemd/system/userconfig.service.d
     mkdir -p "$dropin" || return 1
     cat >"$dropin/cardmint.conf" <<'END'
 [Unit]
+{% if mechanism == "cloud-init" %}
+# Not as long as this file is here: cloud-init makes the user, and an account of
+# that name is more than the wizard can take.
+ConditionPathExists=!/etc/systemd/system/userconfig.service.d/cardmint.conf
+{% else %}
+# Without a prepared answer it shall not start, and no answer shall keep it
+# running for more than two minutes.
 ConditionPathExistsGlob={{ boot_mount|line }}/userconf*
 [Service]
 TimeoutStartSec=120
+{% endif %}
 END
     # The wizard would have switched the login prompt back on.
     systemctl enable getty@tty1.service 2>/dev/null

@@ -206,14 +206,7 @@ fn cloud_init_reads_what_was_meant() {
     };
     let values = settings.values();
     let bootcmd = templates.render("bootcmd.sh", &values).unwrap();
-    let command = serde_json::json!([
-        "cloud-init-per",
-        "once",
-        files.instance_id,
-        "sh",
-        "-c",
-        bootcmd
-    ]);
+    let command = serde_json::json!(["sh", "-c", bootcmd]);
     assert_eq!(read["bootcmd"], serde_json::json!([command]));
     let keys = serde_json::json!(node.user.authorized_keys);
     assert_eq!(read["user"]["ssh_authorized_keys"], keys);

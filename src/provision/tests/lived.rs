@@ -270,7 +270,13 @@ fn a_trixie_node_is_finished_and_its_seed_cleaned() {
     };
     let (values, templates) = (settings.values(), Templates::embedded());
     let bootcmd = templates.render("bootcmd.sh", &values).unwrap();
+    let cut_short = "/var/lib/cloud/instance/sem/config_users_groups";
+    machine.write(cut_short, b"");
     assert!(machine.shell(&["-c", &bootcmd]).status.success());
+    assert!(
+        !machine.has(cut_short),
+        "cloud-init would not make the user"
+    );
     for file in RootFiles::render(&settings, &values, &templates)
         .unwrap()
         .files
@@ -283,7 +289,7 @@ fn a_trixie_node_is_finished_and_its_seed_cleaned() {
             .read("/etc/hosts")
             .contains("127.0.1.1\tpi0.lan pi0\n")
     );
-    machine.write("/etc/hostname", b"pi0\n");
+    assert_eq!(machine.read("/etc/hostname"), "pi0\n");
     machine.write("/etc/passwd", b"alice:x:1000:1000::/home/alice:/bin/bash\n");
     machine.write(
         "/etc/sudoers.d/90-cloud-init-users",
@@ -326,6 +332,13 @@ fn a_trixie_node_is_finished_and_its_seed_cleaned() {
     );
     assert!(!machine.has("/boot/firmware/userconf.txt"));
     assert_no_secret(&boot_text(&machine, &os));
+
+    // At later boots its owner's changes stay.
+    machine.write(cut_short, b"");
+    machine.write("/etc/hosts", b"127.0.0.1 localhost\n");
+    assert!(machine.shell(&["-c", &bootcmd]).status.success());
+    assert!(machine.has(cut_short));
+    assert_eq!(machine.read("/etc/hosts"), "127.0.0.1 localhost\n");
 }
 
 #[test]

@@ -14,7 +14,6 @@ const STUBS: &[(&str, &str)] = &[
     ("apt-get", "[ ! -e $R/no-network ]"),
     ("chown", ""),
     ("chpasswd", "cat >>$R/chpasswd"),
-    ("cloud-init-per", "shift 2; exec \"$@\""),
     ("dpkg", ""),
     (
         "findmnt",
@@ -46,7 +45,7 @@ const STUBS: &[(&str, &str)] = &[
     (
         "usermod",
         "case $1 in\n--login) sed -i \"s/^$3:/$2:/\" $R/etc/passwd ;;\n\
-         --move-home) mv $R/home/pi $R$3; sed -i \"s|:/home/pi:|:$3:|\" $R/etc/passwd ;;\nesac",
+         --home) sed -i \"s|:/home/pi:|:$2:|\" $R/etc/passwd ;;\nesac",
     ),
 ];
 

@@ -44,3 +44,25 @@ fn the_vendor_renames_where_it_can() {
     assert!(calls.contains("userconf alice []\n"), "{calls}");
     assert!(!calls.contains("--login"), "{calls}");
 }
+
+#[test]
+fn a_rename_that_was_cut_short_is_completed() {
+    for (passwd, home) in [
+        ("alice:x:1000:1000::/home/pi:/bin/bash\n", "pi"),
+        ("alice:x:1000:1000::/home/alice:/bin/bash\n", "pi"),
+        ("alice:x:1000:1000::/home/alice:/bin/bash\n", "alice"),
+    ] {
+        let (machine, os) = (Machine::new(), system("bookworm"));
+        let files = minted(&machine, &minimal(), &os, &identity(false));
+        machine.write("/etc/passwd", passwd.as_bytes());
+        machine.write("/var/lib/cardmint/instance", files.instance_id.as_bytes());
+        machine.write("/var/lib/cardmint/old-user", b"pi\n");
+        std::fs::rename(machine.at("/home/pi"), machine.at(&format!("/home/{home}"))).unwrap();
+        machine.write(&format!("/home/{home}/.profile"), b"");
+        machine.run("/boot/firmware/firstrun.sh");
+        assert!(machine.read("/etc/passwd").contains(":/home/alice:"));
+        assert!(machine.has("/home/alice/.profile"));
+        assert!(machine.has("/home/alice/.ssh/authorized_keys"));
+        assert!(!machine.has("/home/pi"));
+    }
+}
