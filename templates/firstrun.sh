@@ -244,12 +244,19 @@ strip_cmdline() {
     ! grep -q 'systemd\.run={{ run_path|line }}' "$line"
 }
 
+give_up() {
+    detail='cut short five times'
+    return 1
+}
+
 set_up() {
     open_state
     count firstrun
+    [ ! -e "$state/firstrun-done" ] || return
     # A run that was cut short is repeated: every step may be. But a step that
     # brings the machine down must not do so for ever.
-    if [ -e "$state/firstrun-done" ] || [ "$tries" -gt 3 ]; then
+    if [ "$tries" -gt 5 ]; then
+        step firstrun give_up
         return
     fi
     rm -f "$state/done"
