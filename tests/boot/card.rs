@@ -1,0 +1,106 @@
+//! Bases, and the cards made of them.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::harness::tool;
+
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// A generation of Raspberry Pi OS, as `make-base` knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    Bullseye,
+    Bookworm,
+    Trixie,
+}
+
+/// What the card is plugged into: how the kernel names it.
+#[derive(Clone, Copy)]
+pub(crate) enum Slot {
+    /// `/dev/vda2`, as a card in a USB reader: `/dev/sda2`.
+    Virtio,
+    /// `/dev/nvme0n1p2`, as a card in the slot: `/dev/mmcblk0p2`.
+    Nvme,
+}
+
+impl Generation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bullseye => "bullseye",
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    fn slot(self) -> Slot {
+        match self {
+            Self::Bullseye | Self::Bookworm => Slot::Nvme,
+            Self::Trixie => Slot::Virtio,
+        }
+    }
+
+    /// Where the boot partition is mounted.
+    pub(crate) fn boot(self) -> &'static str {
+        match self {
+            Self::Bullseye => "/boot",
+            Self::Bookworm | Self::Trixie => "/boot/firmware",
+        }
+    }
+
+    fn dir(self) -> PathBuf {
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/make-base");
+        let made = tool(script, &[self.name()]).expect(0);
+        PathBuf::from(made.stdout.trim())
+    }
+
+    /// The stock image; made by the first who asks.
+    pub(crate) fn base(self) -> PathBuf {
+        self.dir().join("base.img")
+    }
+}
+
+/// A file that stands in for a card.
+pub(crate) struct Card {
+    pub(crate) path: PathBuf,
+    pub(crate) slot: Slot,
+    /// Drivers that a Pi's kernel has built in, where the boot partition has no
+    /// initramfs.
+    pub(crate) initramfs: Option<PathBuf>,
+}
+
+impl Card {
+    /// A card of `len` bytes with `image` on it, in an empty folder `name` of
+    /// its own, which keeps the logs after the test.
+    pub(crate) fn with(generation: Generation, image: &Path, len: u64, name: &str) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("boot")
+            .join(name);
+        // A card is gigabytes; a folder from an earlier run may hold one.
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("a directory");
+        let path = dir.join("card.img");
+        let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        tool("cp", &["--sparse=always", &utf8(image), &utf8(&path)]).expect(0);
+        let file = OpenOptions::new().write(true).open(&path).expect("a card");
+        assert!(file.metadata().expect("a file").len() <= len);
+        file.set_len(len).expect("a sparse file");
+        let initramfs = generation.dir().join("initramfs8");
+        Self {
+            path,
+            slot: generation.slot(),
+            initramfs: initramfs.exists().then_some(initramfs),
+        }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
