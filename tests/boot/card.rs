@@ -1,5 +1,6 @@
 //! Bases, and the cards made of them.
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use crate::harness::tool;
 
 pub(crate) const GIB: u64 = 1 << 30;
+
+/// What the machines are: `CARDMINT_BOOT_ARCH`, as `make-base` takes it.
+pub(crate) fn arch() -> String {
+    env::var("CARDMINT_BOOT_ARCH").unwrap_or_else(|_| "amd64".to_owned())
+}
 
 /// A generation of Raspberry Pi OS, as `make-base` knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,7 @@ impl Card {
     /// its own, which keeps the logs after the test.
     pub(crate) fn with(generation: Generation, image: &Path, len: u64, name: &str) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("boot")
+            .join(format!("boot-{}", arch()))
             .join(name);
         // A card is gigabytes; a folder from an earlier run may hold one.
         let _ = fs::remove_dir_all(&dir);

@@ -1,6 +1,5 @@
 //! A machine under QEMU, with the firmware's part played here.
 
-use std::env;
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +10,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::card::{Card, Slot};
+use crate::card::{Card, Slot, arch};
 use crate::harness::{Run, boot_file, boot_text, partitions, tool};
 
 /// A first boot takes three; a machine that wants more is in a loop.
@@ -105,7 +104,7 @@ impl Machine {
         let line = cmdline.lines().next().expect("a command line");
         // A Pi has one serial port, and the emulated processor no flaws to
         // work around. What the last `console=` names is /dev/console.
-        let arm = env::var("CARDMINT_BOOT_ARCH").is_ok_and(|arch| arch == "arm64");
+        let arm = arch() == "arm64";
         let line = line
             .replace("serial0", if arm { "ttyAMA0" } else { "ttyS0" })
             .replace("console=tty1", "")
