@@ -16,18 +16,25 @@ set_hostname() {
 }
 
 set_up() {
-    if [ "$(cat "$state/instance" 2>/dev/null)" = "$instance" ]; then
-        # The boot partition has been cleaned up: all of this has happened.
-        if [ -e "$state/ok-clean" ] || [ -e "$state/done" ]; then
-            return
-        fi
-    else
+    # What cleaning up leaves in place of the settings: all of this has happened,
+    # and what the owner changed since stays.
+    ! cmp -s "$root/usr/local/lib/cardmint/user-data" "$root"{{ boot_mount|sh }}/user-data || return
+    if [ "$(cat "$state/instance" 2>/dev/null)" != "$instance" ]; then
         # A system that was set up before must not take the old end for this one's.
         rm -f "$state/done"
+        forget_network
+    elif [ -e "$state/ok-clean" ] || [ -e "$state/done" ]; then
+        # The same settings again, which only have to go again.
+        rm -f "$state/ok-clean" "$state/done"
+        link_finish
+        return
     fi
     # cloud-init notes that a module has run before it runs. What a power cut
-    # interrupted would stay as it is, half done.
+    # interrupted would stay as it is, half done; and locked.
     rm -f "$root"/var/lib/cloud/instance/sem/config_*
+    for name in passwd shadow group gshadow subuid subgid; do
+        rm -f "$root/etc/$name.lock"
+    done
     set_hostname
     systemctl enable ssh
 {% if wifi %}

@@ -30,6 +30,12 @@ once() {
     fi
 }
 
+has_account() {
+    grep -q "^$user:" "$root/etc/passwd" && return
+    detail="no account $user"
+    return 1
+}
+
 {% if mechanism == "cloud-init" %}
 check_hostname() {
     found=$(cat "$root/etc/hostname")
@@ -39,7 +45,7 @@ check_hostname() {
 
 check_user() {
     detail=$user
-    grep -q "^$user:" "$root/etc/passwd"
+    has_account
 }
 
 {% endif %}
@@ -68,13 +74,15 @@ keep_sshd() {
 # What images and cloud-init may have left, against `sudo = "password"`.
 ask_sudo() {
     rm -f "$root/etc/sudoers.d/010_pi-nopasswd" "$root/etc/sudoers.d/010_$user-nopasswd" \
-        "$root/etc/sudoers.d/90-cloud-init-users"
+        "$root/etc/sudoers.d/90-cloud-init-users" "$root/etc/sudoers.d/010_cardmint"
 }
 
 {% endif %}
 {% if owned %}
 # Files that belong to a user, or lie in a home: only now is the user there.
 place_files() {
+    # A home made too early keeps the account from being moved into it.
+    has_account || return 1
 {% for file in owned %}
     mkdir -p "$root"{{ file.folder|sh }} &&
         cp "$lib/files/{{ loop.index }}" "$root"{{ file.path|sh }} &&
@@ -162,31 +170,29 @@ end_wizard() {
 clean_boot() {
     mount -o remount,rw "$boot" 2>/dev/null
 {% if mechanism == "cloud-init" %}
+    # As long as the settings are there, cloud-init tries again.
+    has_account || [ "$tries" -ge 5 ] || return 1
     if [ -e "$boot/user-data" ] && ! cmp -s "$lib/user-data" "$boot/user-data"; then
         # cloud-init ignores the seed if one file is missing, so that the
         # substitute is complete before the old one goes. meta-data stays: the
         # same instance-id means that nothing is done again.
         cp "$lib/user-data" "$boot/user-data.new" && sync || return 1
-        head -c "$(wc -c <"$boot/user-data")" /dev/zero 1<>"$boot/user-data"
-        sync
-        mv "$boot/user-data.new" "$boot/user-data" || return 1
+        overwrite "$boot/user-data" && mv "$boot/user-data.new" "$boot/user-data" || return 1
     fi
     # From now on a hostname set by hand stays.
     mkdir -p "$root/etc/cloud/cloud.cfg.d"
     printf '%s\n' '# Written by cardmint.' 'preserve_hostname: true' 'manage_etc_hosts: false' \
         >"$root/etc/cloud/cloud.cfg.d/99-cardmint.cfg" || return 1
 {% endif %}
-    wipe "$boot/firstrun.sh"
+    wipe "$boot/firstrun.sh" || return 1
     # Another account than ours: the file is still somebody's only way in.
-    if grep -q "^$user:" "$root/etc/passwd"; then
-        wipe "$boot/userconf.txt"
-        wipe "$boot/failed_userconf.txt"
+    if has_account; then
+        wipe "$boot/userconf.txt" && wipe "$boot/failed_userconf.txt" || return 1
         end_wizard
     elif [ -e "$boot/userconf.txt" ]; then
         # The wizard may try it at the next boot.
         rm -f "$wizard/cardmint.conf"
     fi
-    ! [ -e "$boot/firstrun.sh" ]
 }
 
 # write_report [ok|failed]: without a result, the report is not complete yet.
@@ -203,12 +209,7 @@ write_report() {
     sync
 }
 
-main() {
-    open_state
-    [ ! -e "$state/done" ] || exit 0
-    count finish
-    failures=0
-    (umask 077 && : >>"$log")
+all_steps() {
 {% if mechanism == "cloud-init" %}
     once hostname check_hostname
     once user check_user
@@ -234,6 +235,21 @@ main() {
 {% for command in run %}
     once run-{{ loop.index }} run_command {{ command|sh }}
 {% endfor %}
+}
+
+main() {
+    open_state
+    [ ! -e "$state/done" ] || exit 0
+    count finish
+    failures=0
+    (umask 077 && : >>"$log")
+    if [ "$tries" -le 5 ]; then
+        all_steps
+    else
+        # Something here brings the machine down.
+        step finish give_up
+        once clean clean_boot
+    fi
     result=ok
     ! grep -q '^step [^ ]* failed ' "$state/steps" || result=failed
     write_report "$result"

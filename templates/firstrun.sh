@@ -137,8 +137,9 @@ set_sshd() {
         {
             cat "$dropin"
             grep -vxF -f "$dropin" "$config"
-        } >"$config.cardmint" && cat "$config.cardmint" >"$config" || return 1
-        rm -f "$config.cardmint" "$dropin"
+        } >"$config.cardmint"
+        replace "$config" || return 1
+        rm -f "$dropin"
     fi
     systemctl enable ssh
 }
@@ -176,7 +177,6 @@ END
         detail='neither NetworkManager nor dhcpcd is in use'
         return 1
     fi
-    sed -i '/^# cardmint: begin$/,/^# cardmint: end$/d' "$dhcpcd"
     base64 -d >>"$dhcpcd" <<'END'
 {{ dhcpcd|base64_text }}
 END
@@ -244,11 +244,6 @@ strip_cmdline() {
     ! grep -q 'systemd\.run={{ run_path|line }}' "$line"
 }
 
-give_up() {
-    detail='cut short five times'
-    return 1
-}
-
 set_up() {
     open_state
     count firstrun
@@ -260,6 +255,7 @@ set_up() {
         return
     fi
     rm -f "$state/done"
+    forget_network
 {% if stop_cloud_init %}
     # This system would take settings from cloud-init as well, at the next boot.
     [ ! -d "$root/etc/cloud" ] || : >"$root/etc/cloud/cloud-init.disabled"
@@ -297,6 +293,8 @@ main() {
     set_up
     if strip_cmdline; then
         wipe "$0"
+        # Again there, where the same settings were laid on the card again.
+        [ -z "$(account 1)" ] || wipe "$boot/userconf.txt"
         exit 0
     fi
     # To end here would reboot into this script again, for ever. The system is

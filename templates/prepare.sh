@@ -1,6 +1,11 @@
 # What both ways of a first boot do to a system that is not up yet: only files,
 # and `systemctl enable`, which is links. Needs $root.
 
+# replace FILE: by FILE.cardmint, which is complete; a power cut leaves either.
+replace() {
+    chmod 0644 "$1.cardmint" && sync && mv "$1.cardmint" "$1"
+}
+
 # Without a line for its own name, sudo asks a name server at each call.
 set_hosts() {
     hosts=$root/etc/hosts
@@ -8,10 +13,20 @@ set_hosts() {
         [ ! -e "$hosts" ] || grep -v '^127\.0\.1\.1[[:space:]]' "$hosts"
         printf '127.0.1.1\t%s\n' {% if domain %}{{ (fqdn ~ " " ~ hostname)|sh }}{% else %}{{ hostname|sh }}{% endif %}
 
-    } >"$hosts.cardmint" && cat "$hosts.cardmint" >"$hosts"
-    written=$?
-    rm -f "$hosts.cardmint"
-    return "$written"
+    } >"$hosts.cardmint" && replace "$hosts"
+}
+
+# What other settings of cardmint's left on a used card: an address that may be
+# another node's by now, a network that is gone.
+forget_network() {
+    rm -f "$root"/etc/NetworkManager/system-connections/cardmint-*.nmconnection
+    wpa=$root/etc/wpa_supplicant/wpa_supplicant.conf
+    if head -n 1 "$wpa" 2>/dev/null | grep -q '^# Written by cardmint'; then
+        rm -f "$wpa"
+    fi
+    if [ -e "$root/etc/dhcpcd.conf" ]; then
+        sed -i '/^# cardmint: begin$/,/^# cardmint: end$/d' "$root/etc/dhcpcd.conf"
+    fi
 }
 
 # Images ship with the radio off twice: blocked by rfkill, and switched off in

@@ -66,11 +66,19 @@ put() {
         mv "$root$1.cardmint" "$root$1"
 }
 
-# wipe FILE: overwrites it in place, then deletes it. Deleting alone would
-# leave a secret in the free space of the FAT.
+give_up() {
+    detail='cut short five times'
+    return 1
+}
+
+# overwrite FILE: in place. Deleting alone would leave a secret in the free
+# space of the FAT.
+overwrite() {
+    head -c "$(wc -c <"$1")" /dev/zero 1<>"$1" && sync
+}
+
+# wipe FILE: overwrites it, then deletes it.
 wipe() {
     [ -e "$1" ] || return 0
-    head -c "$(wc -c <"$1")" /dev/zero 1<>"$1"
-    sync
-    rm -f "$1"
+    overwrite "$1" && rm -f "$1"
 }

@@ -2,13 +2,13 @@
 //! second changes nothing, and the card holds no secret afterwards.
 
 use std::fs;
-use std::path::Path;
 
 use crate::card::{GIB, Generation};
 use crate::cluster::{Cluster, PASSPHRASE, PASSWORD, STATIC};
 use crate::facts::Facts;
 use crate::harness::{boot_file, boot_names, boot_text, extract, tool};
 use crate::machine::Machine;
+use crate::secrets::Secrets;
 
 const MANIFEST: &str = r#"
 [cluster]
@@ -89,7 +89,7 @@ fn promises_are_kept(generation: Generation) {
     strangers_stay_out(&machine, &cluster);
     let before = everything(&machine, generation);
     // What its owner does later is not undone.
-    machine.root("echo renamed >/etc/hostname");
+    machine.root("echo renamed >/etc/hostname; cp -p /etc/shadow /tmp-shadow; usermod -p X alice");
     machine.power_off();
     let boots = machine.boots();
     secrets.are_gone(&machine);
@@ -104,7 +104,8 @@ fn promises_are_kept(generation: Generation) {
     second.is("order", "one\ntwo");
     second.is("hostname", "renamed");
     second.is("failed", "");
-    machine.root("echo pi7 >/etc/hostname");
+    second.is("shadow", "X");
+    machine.root("echo pi7 >/etc/hostname; mv /tmp-shadow /etc/shadow");
     assert_eq!(before, everything(&machine, generation));
 
     // Bullseye would show what Bookworm shows.
@@ -204,69 +205,11 @@ fn strangers_stay_out(machine: &Machine, cluster: &Cluster) {
 fn everything(machine: &Machine, generation: Generation) -> String {
     machine.root(&format!(
         "find /etc /root /home /usr/local /srv /var/lib/cardmint {} -xdev -type f \
-         ! -name '.bash_history' ! -name resolv.conf ! -path '/etc/console-setup/*' \
+         ! -name '.bash_history' ! -name resolv.conf ! -path '/etc/*-' ! -path '/etc/console-setup/*' \
          -printf '%m %u:%g %p ' -exec sha256sum {{}} + | LC_ALL=C sort; \
          find /etc/systemd /etc/rc*.d -type l -printf '%p %l\\n' | LC_ALL=C sort",
         generation.boot()
     ))
-}
-
-/// What must not be found on the boot partition once the node is set up.
-struct Secrets {
-    needles: Vec<String>,
-}
-
-impl Secrets {
-    /// Takes a piece of each long line of the settings as they were minted: the
-    /// secrets are among them.
-    fn on(machine: &Machine) -> Self {
-        let mut needles = vec![PASSWORD.to_owned(), PASSPHRASE.to_owned()];
-        for name in boot_names(machine.card()) {
-            if !["user-data", "firstrun.sh", "userconf.txt"].contains(&name.as_str()) {
-                continue;
-            }
-            for line in boot_text(machine.card(), &name).lines() {
-                if let Some(start) = line.find("$6$") {
-                    needles.push(line[start..start + 60].to_owned());
-                } else if line.len() >= 120 && !line.contains(' ') {
-                    needles.push(line[40..100].to_owned());
-                } else if let Some((_, value)) = line.split_once("content: ")
-                    && value.len() >= 120
-                {
-                    needles.push(value[40..100].to_owned());
-                }
-            }
-        }
-        assert!(needles.len() > 5, "no secrets found to look for");
-        let secrets = Self { needles };
-        assert_eq!(
-            secrets.found(machine).lines().count(),
-            secrets.needles.len() - 2,
-            "the search does not find what is there"
-        );
-        secrets
-    }
-
-    /// Neither in a file nor in what is free of the boot partition.
-    fn are_gone(&self, machine: &Machine) {
-        let found = self.found(machine);
-        assert!(found.is_empty(), "still there:\n{found}");
-    }
-
-    /// Those that the boot partition holds, in a file or in its free space.
-    fn found(&self, machine: &Machine) -> String {
-        let (fat, list) = (
-            machine.card().with_file_name("fat.img"),
-            machine.card().with_file_name("needles"),
-        );
-        extract(machine.card(), 0, &fat);
-        fs::write(&list, self.needles.join("\n")).expect("a file");
-        let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let run = tool("grep", &["-aoFf", &utf8(&list), &utf8(&fat)]);
-        assert!(run.code < 2, "{}", run.stderr);
-        fs::remove_file(fat).expect("a file");
-        run.stdout
-    }
 }
 
 fn file_systems_are_sound(machine: &Machine) {
@@ -286,7 +229,13 @@ fn changed_settings_take_effect(machine: &mut Machine, cluster: &Cluster, genera
     let text = MANIFEST
         .replace("hostname = \"pi{n}\"", "hostname = \"box{n}\"")
         .replace("Asia/Tokyo", "Asia/Seoul")
-        .replace("echo two", "echo three");
+        .replace("echo two", "echo three")
+        .replace("sudo = \"nopasswd\"", "sudo = \"password\"");
+    let (start, end) = (
+        text.find("[wifi]").unwrap(),
+        text.find("[first_boot]").unwrap(),
+    );
+    let text = text[..start].to_owned() + &text[end..];
     cluster.write(&generation.base(), &text);
     let fresh = cluster.build().with_file_name("box7.img");
     let names = [
@@ -309,6 +258,7 @@ fn changed_settings_take_effect(machine: &mut Machine, cluster: &Cluster, genera
     machine.put_boot_file("cmdline.txt", merged(&old, &new).as_bytes());
     let mut login = cluster.login();
     "box7".clone_into(&mut login.node);
+    login.password = Some(PASSWORD);
     machine.set_login(login);
     machine.log_in();
     let facts = Facts::of(machine, generation, "alice");
@@ -316,6 +266,8 @@ fn changed_settings_take_effect(machine: &mut Machine, cluster: &Cluster, genera
     facts.has("hosts", "box7.lan box7");
     facts.lacks("hosts", "pi7");
     facts.is("date", "KST");
+    facts.has("sudo", "password is required");
+    facts.has("wifi-modes", "No such file");
     facts.is("order", "one\ntwo\none\nthree");
     facts.has("report", "result ok");
     facts.has("report", "node box7");

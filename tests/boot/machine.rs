@@ -353,8 +353,14 @@ impl Machine {
         self.await_off();
     }
 
-    /// Pulls the plug.
+    /// Pulls the plug of a machine that is on.
+    #[track_caller]
     pub(crate) fn cut_power(&mut self) {
+        assert!(!self.is_off(), "too late{}", self.console());
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         if let Some(mut qemu) = self.qemu.take() {
             qemu.kill().expect("a process");
             qemu.wait().expect("a child");
@@ -382,6 +388,6 @@ impl Drop for Machine {
         if thread::panicking() {
             eprintln!("{}", self.console());
         }
-        self.cut_power();
+        self.stop();
     }
 }

@@ -24,4 +24,5 @@ mod facts;
 mod first_boot;
 mod machine;
 mod power_cut;
+mod secrets;
 mod used;

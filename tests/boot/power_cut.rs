@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::card::{GIB, Generation};
 use crate::cluster::{BY_DHCP, Cluster, PASSWORD};
 use crate::facts::Facts;
+use crate::secrets::Secrets;
 
 const MANIFEST: &str = r#"
 [cluster]
@@ -71,8 +72,8 @@ fn bookworm() {
             Moment::after("scripts/local-premount", 1000),
             // firstrun.sh: files, the renaming of the user, what follows.
             Moment::after("from Kernel Command Line", 1500),
-            Moment::after("from Kernel Command Line", 6000),
-            Moment::after("from Kernel Command Line", 16_000),
+            Moment::after("from Kernel Command Line", 5000),
+            Moment::after("from Kernel Command Line", 10_000),
             Moment::after("boot that cardmint prepared", 2000),
         ],
     );
@@ -86,6 +87,7 @@ fn every_cut_is_survived(generation: Generation, moments: &[Moment]) {
     let mut login = cluster.login();
     login.password = Some(PASSWORD);
     machine.set_login(login);
+    let secrets = Secrets::on(&machine);
     for Moment(text, pause) in moments {
         machine.boot_until(text);
         thread::sleep(*pause);
@@ -104,8 +106,14 @@ fn every_cut_is_survived(generation: Generation, moments: &[Moment]) {
     facts.has("sudo", "password is required");
     let run = machine.ssh_by_password(PASSWORD, "id -un");
     assert_eq!(run.stdout, "alice\n", "{}", run.stderr);
+    facts.is("wizard", "inactive");
+    facts.has("hosts", "localhost");
+    facts.has("hosts", "127.0.1.1\tpi7");
+    facts.lacks("cmdline.txt", "systemd.run");
     facts.is("failed", "");
     facts.has("report", "result ok");
     facts.lacks("report", " failed ");
     facts.fills(len);
+    machine.power_off();
+    secrets.are_gone(&machine);
 }
