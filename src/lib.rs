@@ -26,6 +26,7 @@
 //! | [`base`] | where bytes come from: raw files, xz, spooled formats |
 //! | [`layout`] | what the bytes mean: partitions, OS generation, boards |
 //! | [`provision`] | node + OS → boot files; pure |
+//! | [`card`] | what is known about a block device, or a file in its stead |
 //! | [`overlay`] | the copy-on-write view and the extents it leaves |
 //! | [`plan`] | what will be done, with no choice left open; pure |
 //! | [`output`] | image files, published complete or not at all; their verification |
@@ -35,6 +36,7 @@
 //! | [`commands`] | one file per subcommand; the only room that prints |
 
 pub mod base;
+pub mod card;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -3,6 +3,7 @@
 //! [`make`] decides everything: which base, which boot files, which sectors,
 //! which file. Showing a [`Plan`] is the dry run; executing one adds nothing.
 
+pub mod guard;
 mod show;
 
 use std::path::PathBuf;

@@ -86,7 +86,7 @@ fn data_flows_one_way() {
                 "{name} looks up to the terminal"
             );
         }
-        if ["base", "layout", "overlay"].contains(&room) {
+        if ["base", "card", "layout", "overlay"].contains(&room) {
             assert!(
                 !text.contains("crate::cluster"),
                 "{name} knows about clusters"

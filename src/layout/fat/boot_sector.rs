@@ -38,7 +38,7 @@ pub struct BootSector {
 }
 
 impl BootSector {
-    pub(super) fn read(source: &dyn ReadAt, partition: &Partition) -> Result<Self, FatError> {
+    pub(crate) fn read(source: &dyn ReadAt, partition: &Partition) -> Result<Self, FatError> {
         let mut raw = [0; 512];
         if partition.len < raw.len() as u64 {
             return Err(FatError::NotFat("the partition is smaller than a sector"));
