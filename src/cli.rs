@@ -47,6 +47,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show what is on an image, a compressed image or a card
     Inspect(InspectArgs),
+    /// List the cards that may be written, and why other disks may not
+    Devices(DevicesArgs),
     /// Make a practice cluster and its images in a new directory
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -156,6 +158,14 @@ pub struct InspectArgs {
     /// Overrule how the image takes its settings: cloud-init or firstrun
     #[arg(long, value_name = "MECHANISM")]
     pub mechanism: Option<Mechanism>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ mod build;
 mod catalogue;
 mod completions;
 mod demo;
+mod devices;
 mod difference;
 mod init;
 mod inspect;
@@ -94,6 +95,7 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
         Command::Build(args) => build::run(&mut context, &args),
         Command::Verify(args) => verify::run(&mut context, &args),
         Command::Inspect(args) => inspect::run(&mut context, &args),
+        Command::Devices(args) => devices::run(&mut context, &args),
         Command::Demo(args) => demo::run(&mut context, &args),
         Command::Completions { shell } => completions::run(&mut context, shell),
         Command::Man { dir } => man::run(&mut context, dir.as_deref()),

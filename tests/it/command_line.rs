@@ -1,11 +1,12 @@
 use crate::harness::Scratch;
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "init",
     "plan",
     "build",
     "verify",
     "inspect",
+    "devices",
     "demo",
     "completions",
     "man",

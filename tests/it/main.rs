@@ -14,6 +14,8 @@ mod build;
 mod command_line;
 /// `cardmint demo`, as a new user meets it.
 mod demo;
+/// Real block devices, told and guarded.
+mod devices;
 /// The same base in every format makes the same image.
 mod formats;
 /// Rules that the source itself keeps.
