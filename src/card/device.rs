@@ -207,6 +207,8 @@ pub enum Use {
         partition: PathBuf,
         /// Name of the other device: `dm-0`, `md0`.
         holder: String,
+        /// Its node, by the name that tools want: `/dev/mapper/vg-root`.
+        node: PathBuf,
         /// What the other device is.
         what: HolderKind,
     },

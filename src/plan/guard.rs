@@ -42,13 +42,15 @@ pub enum Refusal {
         "{} {}. If this is the right disk, first {}",
         printable_path(partition),
         belongs(*what, holder),
-        release(*what, holder)
+        release(*what, node)
     )]
     InUse {
         /// The partition or disk that is built upon.
         partition: PathBuf,
         /// Name of the device on top.
         holder: String,
+        /// Its node, by the name that tools want.
+        node: PathBuf,
         /// What that device is.
         what: HolderKind,
     },
@@ -195,10 +197,12 @@ fn in_use(device: &Device) -> impl Iterator<Item = Refusal> {
         Use::Holder {
             partition,
             holder,
+            node,
             what,
         } => Some(Refusal::InUse {
             partition: partition.clone(),
             holder: holder.clone(),
+            node: node.clone(),
             what: *what,
         }),
         Use::Swap(path) => Some(Refusal::Swap(path.clone())),
@@ -254,14 +258,15 @@ fn belongs(what: HolderKind, holder: &str) -> String {
     }
 }
 
-fn release(what: HolderKind, holder: &str) -> String {
+fn release(what: HolderKind, node: &Path) -> String {
+    let name = Path::new(node.file_name().unwrap_or_default());
     match what {
-        HolderKind::Lvm => format!("deactivate its volumes (lvchange -an /dev/{holder})"),
-        HolderKind::Crypt => format!("close it (cryptsetup close /dev/{holder})"),
-        HolderKind::Raid => format!("stop the array (mdadm --stop /dev/{holder})"),
-        HolderKind::Loop => format!("detach it (losetup -d /dev/{holder})"),
+        HolderKind::Lvm => format!("deactivate the volume (lvchange -an {})", quoted(node)),
+        HolderKind::Crypt => format!("close it (cryptsetup close {})", quoted(name)),
+        HolderKind::Raid => format!("stop the array (mdadm --stop {})", quoted(node)),
+        HolderKind::Loop => format!("detach it (losetup -d {})", quoted(node)),
         HolderKind::Zfs => "export the pool and clear its label (zpool labelclear)".to_owned(),
-        HolderKind::Other => format!("stop what uses {holder}"),
+        HolderKind::Other => format!("stop what uses {}", printable_path(node)),
     }
 }
 

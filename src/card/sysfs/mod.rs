@@ -182,7 +182,7 @@ impl System {
         if block.disk != block.name {
             return Err(DeviceError::Partition {
                 partition: survey.node(block),
-                disk: Path::new("/dev").join(&block.disk),
+                disk: Path::new("/dev").join(block.disk.replace('!', "/")),
             });
         }
         if !is_disk(block) {

@@ -218,6 +218,7 @@ impl<'a> Survey<'a> {
                 uses.push(Use::Holder {
                     partition: node.clone(),
                     holder: "zfs".to_owned(),
+                    node: node.clone(),
                     what: HolderKind::Zfs,
                 });
             }
@@ -225,6 +226,9 @@ impl<'a> Survey<'a> {
                 uses.push(Use::Holder {
                     partition: node.clone(),
                     what: self.holder_kind(&holder),
+                    node: self
+                        .block(&holder)
+                        .map_or_else(|| Path::new("/dev").join(&holder), |block| self.node(block)),
                     holder: holder.clone(),
                 });
                 queue.extend(self.blocks.iter().filter(|block| block.disk == holder));
@@ -246,6 +250,7 @@ impl<'a> Survey<'a> {
         let held = loops.map(|block| Use::Holder {
             partition: path.to_owned(),
             holder: block.name.clone(),
+            node: self.node(block),
             what: HolderKind::Loop,
         });
         let swaps = self.swaps.iter().filter(|swap| swap.path == path);
