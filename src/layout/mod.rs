@@ -9,11 +9,13 @@ pub mod fat;
 pub mod os;
 #[cfg(test)]
 mod tests;
+pub mod used;
 
 pub use board::Board;
 pub use boot::BootPartition;
 pub use disk::Disk;
 pub use os::{Arch, Generation, Mechanism, Os};
+pub use used::UsedMap;
 
 use crate::base::ReadAt;
 

@@ -10,7 +10,7 @@ use crate::base::read_at::RawFile;
 use crate::base::testing::{FatShape, fat_image, has_tools, mcopy_out, run, sample, try_run};
 use crate::base::{Base, MemBase, ReadAt};
 use crate::layout::disk::{Partition, Scheme};
-use crate::layout::{BootPartition, Disk, Layout};
+use crate::layout::{BootPartition, Disk, Layout, UsedMap};
 use crate::provision::BootFile;
 
 #[derive(Clone, Debug)]
@@ -248,6 +248,49 @@ fn other_tools_find_an_edited_boot_partition_sound() {
         let same = edit_boot(&source, &boot, &more).unwrap();
         let copy = minted(&twice, &same);
         assert!(mcopy_out(&copy, "network-config") == more[0].bytes);
+    }
+}
+
+#[test]
+fn the_used_map_of_minted_bytes_holds_all_that_was_put_there() {
+    use std::os::unix::fs::FileExt as _;
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    for shape in FatShape::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fat_image(dir.path(), shape, &stock());
+        let (base, boot) = open(&path);
+        // Zeros over a base that has zeros there: no extent tells of them.
+        let files = [
+            file("zeros", vec![0; 300_000]),
+            file("meta-data", sample(9_000, 5)),
+        ];
+        let overlay = edit_boot(&base, &boot, &files).unwrap();
+        let disk = Disk {
+            len: base.len(),
+            scheme: Scheme::Mbr,
+            id: String::new(),
+            partitions: vec![boot.partition.clone()],
+        };
+        let source = Minted {
+            base: &base,
+            overlay: &overlay,
+        };
+        let map = UsedMap::read(&source, &disk).unwrap();
+        assert!(map.used_len() < map.len(), "{shape:?}");
+        let card = dir.path().join("card.img");
+        std::fs::write(&card, vec![0xa5; usize::try_from(map.len()).unwrap()]).unwrap();
+        let written = OpenOptions::new().write(true).open(&card).unwrap();
+        for range in map.ranges() {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap()];
+            source.read_exact_at(&mut bytes, range.start).unwrap();
+            written.write_all_at(&bytes, range.start).unwrap();
+        }
+        run(dir.path(), "fsck.vfat", &["-n", card.to_str().unwrap()]);
+        for file in files {
+            assert!(mcopy_out(&card, &file.name) == file.bytes, "{shape:?}");
+        }
     }
 }
 

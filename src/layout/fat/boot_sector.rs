@@ -31,6 +31,10 @@ pub struct BootSector {
     pub clusters: u32,
     /// Label in the boot sector, padding removed.
     pub label: String,
+    /// `BPB_Media`, which entry 0 of the table repeats.
+    pub(super) media: u8,
+    /// Linux has it mounted, or had when the power went (`fat_set_state`).
+    pub(super) is_dirty: bool,
     pub(super) root_entries: u16,
     pub(super) reserved_sectors: u16,
     pub(super) fats: u8,
@@ -105,6 +109,8 @@ impl BootSector {
             sectors_per_cluster,
             clusters,
             label: String::from_utf8_lossy(label).trim_end().to_owned(),
+            media: raw[21],
+            is_dirty: raw[if is_fat32 { 65 } else { 37 }] & 1 != 0,
             root_entries,
             reserved_sectors,
             fats,
@@ -132,7 +138,7 @@ impl BootSector {
         }
     }
 
-    pub(super) fn table_offset(&self) -> u64 {
+    pub(in crate::layout) fn table_offset(&self) -> u64 {
         u64::from(self.reserved_sectors) * u64::from(self.sector_len)
     }
 

@@ -212,6 +212,29 @@ impl<'a> Fat<'a> {
         Ok(extents)
     }
 
+    /// Runs of free clusters, as ranges of the whole source, in ascending order.
+    ///
+    /// `None` where the file system was not unmounted cleanly or its tables do
+    /// not vouch for each other: what they call free may then be in use.
+    ///
+    /// # Errors
+    /// Where the root directory is damaged or something is unreadable.
+    pub fn free_extents(&self) -> Result<Option<impl Iterator<Item = Range<u64>>>, FatError> {
+        self.metadata_extents()?;
+        if !self.table.is_clean(&self.boot)
+            || !self
+                .table
+                .copies_agree(self.source, self.offset, &self.boot)?
+        {
+            return Ok(None);
+        }
+        let len = self.boot.cluster_len();
+        Ok(Some(self.table.free_runs().map(move |run| {
+            let start = self.cluster_offset(run.start);
+            start..start + u64::from(run.end - run.start) * len
+        })))
+    }
+
     fn raw_root(&self) -> Result<Vec<Entry>, FatError> {
         let bytes = match self.boot.kind {
             Kind::Fat32 { root_cluster } => self.read_chain(root_cluster, MAX_DIR_LEN, "/")?,

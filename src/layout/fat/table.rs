@@ -1,5 +1,8 @@
 //! The file allocation table: chains of clusters, and which are free.
 
+use std::io;
+use std::ops::Range;
+
 use super::{BootSector, FatError, Kind};
 use crate::base::ReadAt;
 
@@ -40,6 +43,56 @@ impl Table {
         (2..self.clusters + 2)
             .map(|cluster| u32::from(self.entry(cluster) == 0))
             .sum()
+    }
+
+    /// Runs of clusters that nothing uses, in ascending order. Bad clusters are
+    /// not among them.
+    pub(super) fn free_runs(&self) -> impl Iterator<Item = Range<u32>> {
+        let end = self.clusters + 2;
+        let mut next = 2;
+        std::iter::from_fn(move || {
+            let start = (next..end).find(|&cluster| self.entry(cluster) == 0)?;
+            next = (start..end)
+                .find(|&cluster| self.entry(cluster) != 0)
+                .unwrap_or(end);
+            Some(start..next)
+        })
+    }
+
+    /// Whether entry 0 repeats the media byte, and neither entry 1 nor the boot
+    /// sector says that the file system was in use or met errors (fatgen103,
+    /// "FAT Data Structure"; the byte in the boot sector is Linux', `FAT_STATE_DIRTY`).
+    pub(super) fn is_clean(&self, boot: &BootSector) -> bool {
+        let (all, clean) = match self.kind {
+            // FAT12 has no room for the two bits.
+            Kind::Fat12 => (0xfff, 0),
+            Kind::Fat16 => (0xffff, 0xc000),
+            Kind::Fat32 { .. } => (0x0fff_ffff, 0x0c00_0000),
+        };
+        let first = (all & !0xff) | u32::from(boot.media);
+        self.entry(0) == first && self.entry(1) & clean == clean && !boot.is_dirty
+    }
+
+    /// Whether all copies of the table say the same.
+    pub(super) fn copies_agree(
+        &self,
+        source: &dyn ReadAt,
+        offset: u64,
+        boot: &BootSector,
+    ) -> io::Result<bool> {
+        let mut buf = vec![0; 64 << 10];
+        for copy in 1..u64::from(boot.fats) {
+            let mut at = offset + boot.table_offset() + copy * boot.table_len();
+            for ours in self.bytes.chunks(buf.len()) {
+                let theirs = &mut buf[..ours.len()];
+                source.read_exact_at(theirs, at)?;
+                if *ours != *theirs {
+                    return Ok(false);
+                }
+                at += ours.len() as u64;
+            }
+        }
+        Ok(true)
     }
 
     /// The clusters of a chain. Ends with an error where the chain leaves the
