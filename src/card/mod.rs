@@ -1,11 +1,18 @@
 //! A card: a block device, or a file that stands in for one.
 //!
-//! Facts only. [`sysfs`] gathers them, [`device`] is what they look like, and
-//! [`content`] tells what is on a card now. Whether a card may be written is
-//! decided elsewhere, in [`crate::plan::guard`].
+//! First the facts: [`sysfs`] gathers them, [`device`] is what they look like,
+//! and [`content`] tells what is on a card now. Whether a card may be written is
+//! decided elsewhere, in [`crate::plan::guard`]. Then the work: [`open`] has the
+//! card for nobody else, and the [`engine`] writes many from one reading of the
+//! base and reads each back past every cache.
 
 pub mod content;
 pub mod device;
+pub mod engine;
+mod error;
+mod ioctl;
+pub mod medium;
+pub mod open;
 pub mod printable;
 pub mod size;
 pub mod sysfs;
@@ -14,6 +21,22 @@ mod tests;
 
 pub use content::Content;
 pub use device::{Bus, Device, DeviceId, HolderKind, Kind, Use};
+pub use engine::{Flash, Job, Outcome, Written};
+pub use error::CardError;
+pub use medium::Medium;
+pub use open::{OpenCard, OpenError};
 pub use printable::{printable, printable_path};
 pub use size::Size;
 pub use sysfs::{DeviceError, System};
+
+/// An error and what caused it, in one line.
+fn whole_message(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    message
+}

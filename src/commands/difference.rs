@@ -59,7 +59,7 @@ pub(super) fn find(
     if image.len() > expected.len() {
         regions.push(expected.len()..image.len());
     }
-    let place = |range: &Range<u64>| place_of(layout, range.start);
+    let place = |range: &Range<u64>| layout.disk.place_of(range.start);
     let files = compare_files(&image, planned, layout);
     let regions = regions
         .into_iter()
@@ -84,20 +84,6 @@ fn collect(regions: &mut Vec<Range<u64>>, offset: u64, wanted: &[u8], found: &[u
             Some(last) if start <= last.end + GAP => last.end = end,
             _ => regions.push(start..end),
         }
-    }
-}
-
-fn place_of(layout: &Layout, offset: u64) -> String {
-    let partition =
-        layout.disk.partitions.iter().find(|partition| {
-            (partition.offset..partition.offset + partition.len).contains(&offset)
-        });
-    match partition {
-        Some(partition) if partition.number == layout.boot.partition.number => {
-            format!("partition {}, the boot partition", partition.number)
-        }
-        Some(partition) => format!("partition {}", partition.number),
-        None => "outside the partitions".to_owned(),
     }
 }
 

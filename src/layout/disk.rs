@@ -124,6 +124,26 @@ impl Disk {
         disk.check()
     }
 
+    /// Where an offset lies, in words: `partition 2`.
+    #[must_use]
+    pub fn place_of(&self, offset: u64) -> String {
+        let first = self
+            .partitions
+            .first()
+            .map_or(self.len, |first| first.offset);
+        let around = |partition: &&Partition| {
+            (partition.offset..partition.offset + partition.len).contains(&offset)
+        };
+        match self.partitions.iter().find(around) {
+            Some(partition) if partition.is_fat_type() => {
+                format!("partition {}, the boot partition", partition.number)
+            }
+            Some(partition) => format!("partition {}", partition.number),
+            None if offset < first => "the partition table".to_owned(),
+            None => "outside the partitions".to_owned(),
+        }
+    }
+
     fn check(self) -> Result<Self, DiskError> {
         if self.partitions.is_empty() {
             return Err(DiskError::NoTable);

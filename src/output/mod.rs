@@ -16,10 +16,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
 pub use read_back::differing_chunks;
+pub(crate) use read_back::for_each_chunk;
 
 use self::draft::Draft;
 use self::fan_out::{Lane, fan_out};

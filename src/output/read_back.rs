@@ -74,31 +74,18 @@ fn check(
     let failed = |source| OutputError::io("reading", path, source);
     let reader = Reader::open(path).map_err(failed)?;
     let len = reader.buffered.metadata().map_err(failed)?.len();
-    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
     let different = Mutex::new(Vec::new());
-    let worker = || -> Result<(), OutputError> {
-        let mut buf = AlignedBuf::new(CHUNK_LEN);
-        while let Some(&index) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if !reader.chunk_is(index, expected, &mut buf).map_err(failed)?
-                && let Ok(mut different) = different.lock()
-            {
-                different.push(index);
-            }
-            progress(next.load(Ordering::Relaxed).min(chunks.len()))?;
-        }
-        Ok(())
-    };
     // Two for each core: one digests while the other waits for the disk.
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (2 * cores).clamp(1, MAX_READERS).min(chunks.len().max(1));
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        handles
-            .into_iter()
-            .try_for_each(|handle| match handle.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+    let readers = (2 * cores).clamp(1, MAX_READERS);
+    for_each_chunk(chunks, readers, |index, buf| {
+        if !reader.chunk_is(index, expected, buf).map_err(failed)?
+            && let Ok(mut different) = different.lock()
+        {
+            different.push(index);
+        }
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1)
     })?;
     let mut different = different.into_inner().unwrap_or_default();
     if len > expected.len() {
@@ -107,6 +94,39 @@ fn check(
     different.sort_unstable();
     different.dedup();
     Ok(different)
+}
+
+/// Calls `body` for each of `chunks`, in several threads, with a buffer of
+/// [`CHUNK_LEN`] bytes.
+///
+/// # Errors
+/// The first that a thread meets; the others then finish what they are at.
+pub(crate) fn for_each_chunk<E: Send>(
+    chunks: &[usize],
+    threads: usize,
+    body: impl Fn(usize, &mut AlignedBuf) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let next = AtomicUsize::new(0);
+    let worker = || -> Result<(), E> {
+        let mut buf = AlignedBuf::new(CHUNK_LEN);
+        while let Some(&index) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            body(index, &mut buf).inspect_err(|_| {
+                // Nothing is left to take for the others.
+                next.store(chunks.len(), Ordering::Relaxed);
+            })?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads = threads.min(chunks.len()).max(1);
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        handles
+            .into_iter()
+            .try_for_each(|handle| match handle.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
 }
 
 impl Reader {

@@ -37,6 +37,12 @@ pub struct UsedMap {
 }
 
 impl UsedMap {
+    /// Just these ranges.
+    #[cfg(test)]
+    pub(crate) fn of(len: u64, ranges: Vec<Range<u64>>) -> Self {
+        Self::from_used(len, ranges, 0)
+    }
+
     /// All of an image of `len` bytes.
     #[must_use]
     pub fn whole(len: u64) -> Self {

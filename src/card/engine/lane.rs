@@ -1,0 +1,318 @@
+//! One card on its way: prepared, written, completed, read back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::read_back::digest_pieces;
+use super::stream::Feed;
+use super::{HEAD_END, HEAD_LEN, Job, Outcome, Shared, Written, probe, read_back};
+use crate::base::chunk::{CHUNK_LEN, chunk_digest};
+use crate::base::{ReadAt as _, Sha256Digest};
+use crate::card::error::{CardError, Doing};
+use crate::card::medium::{read_exact_at, write_all_at};
+use crate::layout::UsedMap;
+use crate::output::{ALIGN, AlignedBuf};
+use crate::report::event::Event;
+
+/// A card that is compared first is written in steps of this many bytes: a
+/// changed file costs little, and long runs are still written in one go.
+const STEP: usize = 64 << 10;
+
+/// One card and what is known of it so far.
+pub(super) struct Lane<'a> {
+    pub(super) shared: &'a Shared<'a>,
+    pub(super) job: &'a Job<'a>,
+    used_len: u64,
+    /// What the used pieces of each chunk must read back as.
+    pub(super) digests: BTreeMap<usize, Sha256Digest>,
+    patched: BTreeMap<usize, Sha256Digest>,
+    /// The first [`HEAD_LEN`] bytes, held back.
+    head: AlignedBuf,
+    /// Whether the card's old partition table is overwritten.
+    is_headless: bool,
+    /// What the card holds, where it is compared.
+    compared: AlignedBuf,
+    next_index: usize,
+    done: u64,
+    written: u64,
+}
+
+impl<'a> Lane<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, job: &'a Job<'a>) -> Self {
+        Self {
+            shared,
+            job,
+            used_len: job.used.used_len(),
+            digests: BTreeMap::new(),
+            patched: BTreeMap::new(),
+            head: AlignedBuf::new(HEAD_LEN),
+            is_headless: false,
+            compared: AlignedBuf::new(0),
+            next_index: 0,
+            done: 0,
+            written: 0,
+        }
+    }
+
+    /// What the card must hold.
+    pub(super) fn used(&self) -> &'a UsedMap {
+        self.job.used
+    }
+
+    pub(super) fn run(mut self, feed: Feed) -> Outcome {
+        let start = Instant::now();
+        let task = self.job.name;
+        let sink = self.shared.flash.sink;
+        sink.send(Event::Started {
+            task,
+            verb: if self.job.delta {
+                "comparing"
+            } else {
+                "writing"
+            },
+            total: self.used_len,
+        });
+        let result = self.write(feed);
+        sink.send(Event::Ended { task });
+        result?;
+        let writing = start.elapsed();
+        let start = Instant::now();
+        let rewritten = if self.shared.flash.verify {
+            read_back::run(&self)?
+        } else {
+            0
+        };
+        Ok(Written {
+            used: self.used_len,
+            written: self.written,
+            writing,
+            verifying: self.shared.flash.verify.then(|| start.elapsed()),
+            rewritten,
+            patched: self.patched,
+        })
+    }
+
+    fn write(&mut self, mut feed: Feed) -> Result<(), CardError> {
+        self.prepare()?;
+        while let Some(chunk) = feed.next() {
+            let shared = (chunk.pieces.as_slice(), chunk.digest);
+            self.take(chunk.index, &chunk.bytes, Some(shared))?;
+        }
+        if feed.is_left_behind() {
+            self.shared.alone.pass(|| self.go_on_alone())?;
+        }
+        self.shared
+            .verdict
+            .wait()
+            .map_err(|reason| match self.check_interrupt() {
+                Err(interrupted) => interrupted,
+                Ok(()) => CardError::BaseFailed(reason),
+            })?;
+        self.check_interrupt()?;
+        self.complete()
+    }
+
+    fn check_interrupt(&self) -> Result<(), CardError> {
+        Ok(self.shared.flash.interrupt.check()?)
+    }
+
+    /// Makes a card that is written in full unbootable, and finds out whether it
+    /// can be what it claims to be.
+    fn prepare(&mut self) -> Result<(), CardError> {
+        if self.job.delta {
+            return Ok(());
+        }
+        if self.shared.flash.wipe {
+            match self.job.medium.discard() {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    let message = format!("{}: its card cannot be discarded", self.job.name);
+                    self.shared
+                        .flash
+                        .sink
+                        .send(Event::Noticed { message: &message });
+                }
+                result => result.map_err(|source| self.failed(Doing::Writing, 0, source))?,
+            }
+        }
+        self.behead()?;
+        if self.job.probe {
+            probe::probe(self.job.medium, &self.shared.flash.nonce)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites the partition table, once.
+    fn behead(&mut self) -> Result<(), CardError> {
+        if !self.is_headless {
+            let zeros = AlignedBuf::new(self.head_len());
+            self.put(&zeros, 0)?;
+            self.job.medium.flush().map_err(CardError::Sync)?;
+            self.is_headless = true;
+        }
+        Ok(())
+    }
+
+    /// Length of the head on a card that may be shorter than it.
+    fn head_len(&self) -> usize {
+        let len = self.shared.flash.base.len();
+        usize::try_from(len).map_or(HEAD_LEN, |len| len.min(HEAD_LEN))
+    }
+
+    /// Deals with one chunk of the base: `shared` are its used pieces and their
+    /// digest, worked out for all cards.
+    fn take(
+        &mut self,
+        index: usize,
+        base: &[u8],
+        shared: Option<(&[Range<u64>], Sha256Digest)>,
+    ) -> Result<(), CardError> {
+        self.check_interrupt()?;
+        self.next_index = index + 1;
+        let (offset, len) = self.shared.range(index);
+        let pieces: Vec<_> = self.job.used.within(offset, len as u64).collect();
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let mut patched;
+        let is_patched = self.job.overlay.touches(offset, len as u64);
+        let bytes = if is_patched {
+            patched = AlignedBuf::copy_of(base);
+            self.job.overlay.apply(offset, &mut patched);
+            self.patched.insert(index, chunk_digest(&patched));
+            &*patched
+        } else {
+            base
+        };
+        let digest = match shared {
+            Some((shared, digest)) if !is_patched && shared == pieces => digest,
+            _ => digest_pieces(bytes, offset, &pieces),
+        };
+        self.digests.insert(index, digest);
+        for piece in pieces {
+            let held_back = self.hold_back(&piece, bytes, offset);
+            self.lay(held_back, bytes, offset)?;
+            self.done += piece.end - piece.start;
+            self.shared.flash.sink.send(Event::Progressed {
+                task: self.job.name,
+                done: self.done,
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps what lies in the head; returns the rest of the piece.
+    fn hold_back(&mut self, piece: &Range<u64>, bytes: &[u8], offset: u64) -> Range<u64> {
+        let end = piece.end.min(HEAD_END);
+        if piece.start < end {
+            let from = within(&(piece.start..end), offset);
+            let to = within(&(piece.start..end), 0);
+            self.head[to].copy_from_slice(&bytes[from]);
+        }
+        piece.start.max(end).min(piece.end)..piece.end
+    }
+
+    /// Brings a piece to the card, or what differs of it.
+    fn lay(&mut self, piece: Range<u64>, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let bytes = &bytes[within(&piece, offset)];
+        if !self.job.delta {
+            return self.put(bytes, piece.start);
+        }
+        let mut compared = std::mem::replace(&mut self.compared, AlignedBuf::new(0));
+        if compared.len() < bytes.len() {
+            compared = AlignedBuf::new(CHUNK_LEN);
+        }
+        let there = &mut compared[..bytes.len()];
+        read_exact_at(self.job.medium, there, piece.start)
+            .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
+        for run in differing_runs(bytes, there) {
+            self.behead()?;
+            self.put(&bytes[run.clone()], piece.start + run.start as u64)?;
+        }
+        self.compared = compared;
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+        write_all_at(self.job.medium, bytes, offset)
+            .map_err(|source| self.failed(Doing::Writing, offset, source))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Reads the rest of the base for this card alone.
+    fn go_on_alone(&mut self) -> Result<(), CardError> {
+        let chunks = self.shared.flash.base.len().div_ceil(CHUNK_LEN as u64);
+        let mut buf = AlignedBuf::new(CHUNK_LEN);
+        for index in self.next_index..usize::try_from(chunks).unwrap_or(usize::MAX) {
+            self.check_interrupt()?;
+            let (offset, len) = self.shared.range(index);
+            if self.job.used.within(offset, len as u64).next().is_none() {
+                continue;
+            }
+            let base = self.shared.flash.base;
+            base.read_exact_at(&mut buf[..len], offset)
+                .map_err(|source| CardError::BaseFailed(format!("{}: {source}", base.name())))?;
+            self.take(index, &buf[..len], None)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the head, now that all the rest is on the card for good.
+    fn complete(&mut self) -> Result<(), CardError> {
+        let medium = self.job.medium;
+        medium.flush().map_err(CardError::Sync)?;
+        let len = self.head_len();
+        let head = std::mem::replace(&mut self.head, AlignedBuf::new(0));
+        if self.is_headless {
+            self.put(&head[..len], 0)?;
+        } else {
+            let mut there = AlignedBuf::new(len);
+            read_exact_at(medium, &mut there, 0)
+                .map_err(|source| self.failed(Doing::Reading, 0, source))?;
+            for run in differing_runs(&head[..len], &there) {
+                self.put(&head[run.clone()], run.start as u64)?;
+            }
+        }
+        medium.flush().map_err(CardError::Sync)
+    }
+
+    pub(super) fn failed(&self, doing: Doing, offset: u64, source: io::Error) -> CardError {
+        CardError::io(
+            doing,
+            offset,
+            self.shared.flash.disk.place_of(offset),
+            source,
+        )
+    }
+}
+
+/// The runs of `wanted` that are not the same in `found`, in whole steps.
+fn differing_runs(wanted: &[u8], found: &[u8]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let steps = wanted.chunks(STEP).zip(found.chunks(STEP));
+    for (start, (wanted, found)) in (0..).step_by(STEP).zip(steps) {
+        if wanted == found {
+            continue;
+        }
+        let end = start + wanted.len();
+        match runs.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    runs
+}
+
+/// A range of the card as one of a buffer that holds the bytes from `offset` on.
+pub(super) fn within(piece: &Range<u64>, offset: u64) -> Range<usize> {
+    // Pieces are cut to chunks, whose lengths fit.
+    let at = |position: u64| usize::try_from(position - offset).unwrap_or(usize::MAX);
+    at(piece.start)..at(piece.end)
+}
+
+const _: () = assert!(STEP.is_multiple_of(ALIGN) && HEAD_LEN.is_multiple_of(ALIGN));

@@ -1,0 +1,661 @@
+//! The engine on cards in memory that are as bad as cards can be.
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{Flash, HEAD_END, HEAD_LEN, Job, Outcome, Written};
+use crate::base::chunk::CHUNK_LEN;
+use crate::base::testing::sample;
+use crate::base::{Base, BaseError, Cache, Digests};
+use crate::card::error::CardError;
+use crate::card::medium::{BLOCK_LEN, Medium};
+use crate::interrupt::Interrupt;
+use crate::layout::disk::{Disk, Partition, Scheme};
+use crate::layout::used::UsedMap;
+use crate::output::AlignedBuf;
+use crate::overlay::Overlay;
+use crate::report::event::Silent;
+
+const CHUNKS: usize = 5;
+const GARBAGE: u8 = 0xa5;
+
+/// How a card misbehaves.
+#[derive(Clone, Debug, Default)]
+struct Faults {
+    /// Writes that reach this byte fail.
+    write_error: Option<u64>,
+    /// Reads of this byte fail.
+    read_error: Option<u64>,
+    /// Whichever way: this is what the operating system says.
+    errno: Option<i32>,
+    /// This byte is flipped by this many of the writes that reach it.
+    flip: Option<(u64, usize)>,
+    /// The true size, and whether what lies behind it wraps around.
+    holds: Option<(usize, bool)>,
+    /// No transfer moves more than this.
+    at_most: Option<usize>,
+    /// Every other call is interrupted by a signal.
+    signals: bool,
+    /// The write that reaches this byte takes this long.
+    stall: Option<(u64, Duration)>,
+    /// Pulled after this many writes.
+    pulled_after: Option<usize>,
+    /// Sets the flag at this write, as Ctrl-C does.
+    interrupt_at: Option<(usize, Interrupt)>,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes: Vec<u8>,
+    faults: Faults,
+    calls: usize,
+    writes: Vec<(u64, usize)>,
+    /// Writes that are not yet flushed.
+    dirty: usize,
+    /// Writes that were on the card for good when the head came.
+    dirty_at_head: Option<usize>,
+}
+
+/// A card in memory.
+#[derive(Debug)]
+struct TestCard(Mutex<State>);
+
+impl TestCard {
+    fn new(len: usize, faults: Faults) -> Self {
+        Self(Mutex::new(State {
+            bytes: vec![GARBAGE; len],
+            faults,
+            calls: 0,
+            writes: Vec::new(),
+            dirty: 0,
+            dirty_at_head: None,
+        }))
+    }
+
+    fn good() -> Self {
+        Self::new(card_len(), Faults::default())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Whether a machine would find a partition table.
+    fn is_headless(&self) -> bool {
+        self.state().bytes[..512].iter().all(|&byte| byte == 0)
+    }
+}
+
+impl State {
+    fn interrupted(&mut self) -> io::Result<()> {
+        self.calls += 1;
+        if self.faults.signals && self.calls.is_multiple_of(2) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    fn error(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.faults.errno.unwrap_or(5))
+    }
+
+    fn place(&self, offset: u64) -> Option<usize> {
+        let offset = usize::try_from(offset).unwrap();
+        match self.faults.holds {
+            Some((size, true)) => Some(offset % size),
+            Some((size, false)) if offset >= size => None,
+            _ => Some(offset),
+        }
+    }
+}
+
+fn reaches(range: (u64, usize), at: u64) -> bool {
+    (range.0..range.0 + range.1 as u64).contains(&at)
+}
+
+impl Medium for TestCard {
+    fn len(&self) -> u64 {
+        self.state().bytes.len() as u64
+    }
+
+    fn write_some_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        assert!(offset.is_multiple_of(BLOCK_LEN), "offset {offset}");
+        assert!(bytes.len().is_multiple_of(512), "length {}", bytes.len());
+        assert_eq!(bytes.as_ptr().align_offset(4096), 0, "at {offset}");
+        let stall = self.state().faults.stall;
+        if let Some((at, how_long)) = stall
+            && reaches((offset, bytes.len()), at)
+        {
+            thread::sleep(how_long);
+        }
+        let mut state = self.state();
+        state.interrupted()?;
+        let n = bytes.len().min(state.faults.at_most.unwrap_or(usize::MAX));
+        let range = (offset, n);
+        if state
+            .faults
+            .write_error
+            .is_some_and(|at| reaches(range, at))
+        {
+            return Err(state.error());
+        }
+        let count = state.writes.len();
+        if state
+            .faults
+            .pulled_after
+            .is_some_and(|after| count >= after)
+        {
+            return Err(io::Error::from_raw_os_error(19));
+        }
+        if let Some((at, interrupt)) = &state.faults.interrupt_at
+            && *at == count
+        {
+            interrupt.flag().store(true, Ordering::Relaxed);
+        }
+        if let Some(start) = state.place(offset) {
+            state.bytes[start..start + n].copy_from_slice(&bytes[..n]);
+        }
+        if let Some((at, times)) = state.faults.flip
+            && times > 0
+            && reaches(range, at)
+        {
+            state.faults.flip = Some((at, times - 1));
+            state.bytes[usize::try_from(at).unwrap()] ^= 0x10;
+        }
+        state.writes.push(range);
+        if offset == 0 && bytes[..n].iter().any(|&byte| byte != 0) {
+            let dirty = state.dirty;
+            state.dirty_at_head.get_or_insert(dirty);
+        }
+        state.dirty += 1;
+        Ok(n)
+    }
+
+    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.state();
+        state.interrupted()?;
+        let n = buf.len().min(state.faults.at_most.unwrap_or(usize::MAX));
+        if state
+            .faults
+            .read_error
+            .is_some_and(|at| reaches((offset, n), at))
+        {
+            return Err(state.error());
+        }
+        match state.place(offset) {
+            Some(start) => buf[..n].copy_from_slice(&state.bytes[start..start + n]),
+            None => buf[..n].fill(0),
+        }
+        Ok(n)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.state().dirty = 0;
+        Ok(())
+    }
+
+    fn reopen(&self) -> io::Result<Box<dyn Medium + '_>> {
+        Ok(Box::new(Again(self)))
+    }
+}
+
+#[derive(Debug)]
+struct Again<'a>(&'a TestCard);
+
+impl Medium for Again<'_> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+    fn write_some_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(ErrorKind::PermissionDenied.into())
+    }
+    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_some_at(buf, offset)
+    }
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn reopen(&self) -> io::Result<Box<dyn Medium + '_>> {
+        self.0.reopen()
+    }
+}
+
+fn base_bytes() -> Vec<u8> {
+    let mut bytes = sample(CHUNKS * CHUNK_LEN - 8192 + 512, 7);
+    bytes[..512].fill(0xee);
+    bytes
+}
+
+fn card_len() -> usize {
+    CHUNKS * CHUNK_LEN + (1 << 20)
+}
+
+/// A free stretch over a chunk's border, and one within a chunk.
+fn used(len: u64) -> UsedMap {
+    let chunk = CHUNK_LEN as u64;
+    let free = [
+        chunk + 8192..chunk + 409_600,
+        2 * chunk - 300_000 / 4096 * 4096..3 * chunk + 4096,
+    ];
+    let mut from = 0;
+    let mut ranges = Vec::new();
+    for hole in free {
+        ranges.push(from..hole.start);
+        from = hole.end;
+    }
+    ranges.push(from..len);
+    UsedMap::of(len, ranges)
+}
+
+/// Sectors that change in a used chunk, in the head, and where nothing is used.
+fn overlay(seed: u64) -> Overlay {
+    let sector = sample(512, seed);
+    let chunk = CHUNK_LEN as u64;
+    Overlay::from_sectors([
+        (1024, &sector[..]),
+        (chunk - 512, &sector),
+        (2 * chunk + 512, &sector),
+        (3 * chunk + 8192, &sector),
+    ])
+}
+
+struct Bench {
+    _dir: TempDir,
+    base: Base,
+    disk: Disk,
+    cache: Cache,
+    interrupt: Interrupt,
+    used: UsedMap,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(&base_bytes())
+    }
+
+    fn on(file: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base.img");
+        std::fs::write(&path, file).unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        let interrupt = Interrupt::default();
+        let base = Base::open(&path, &cache, &Silent, &interrupt).unwrap();
+        let len = base_bytes().len() as u64;
+        let partition = Partition {
+            number: 1,
+            offset: 1 << 20,
+            len: len - (1 << 20),
+            type_id: "83".to_owned(),
+        };
+        let disk = Disk {
+            len,
+            scheme: Scheme::Mbr,
+            id: String::new(),
+            partitions: vec![partition],
+        };
+        Self {
+            _dir: dir,
+            base,
+            disk,
+            cache,
+            interrupt,
+            used: used(len),
+        }
+    }
+
+    fn run(&self, jobs: &[Job<'_>]) -> (Result<Digests, BaseError>, Vec<Outcome>) {
+        let flash = Flash {
+            base: &self.base,
+            disk: &self.disk,
+            used: &self.used,
+            cache: &self.cache,
+            verify: true,
+            wipe: false,
+            nonce: [3; 16],
+            sink: &Silent,
+            interrupt: &self.interrupt,
+        };
+        flash.run(jobs)
+    }
+
+    fn used_with(&self, overlay: &Overlay) -> UsedMap {
+        let extents = overlay.extents().iter();
+        self.used.with(extents.map(|e| e.offset..e.end()))
+    }
+
+    fn one(&self, card: &TestCard, delta: bool) -> Outcome {
+        let overlay = overlay(1);
+        let used = self.used_with(&overlay);
+        let job = Job {
+            delta,
+            ..job(card, &overlay, &used)
+        };
+        self.run(&[job]).1.remove(0)
+    }
+
+    /// The card holds `base + overlay` wherever something is used.
+    #[track_caller]
+    fn assert_holds(&self, card: &TestCard, overlay: &Overlay) {
+        let mut wanted = base_bytes();
+        overlay.apply(0, &mut wanted);
+        let used = self.used_with(overlay);
+        let state = card.state();
+        for range in used.ranges() {
+            let at = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+            assert!(state.bytes[at.clone()] == wanted[at.clone()], "{at:?}");
+        }
+    }
+}
+
+fn job<'a>(card: &'a TestCard, overlay: &'a Overlay, used: &'a UsedMap) -> Job<'a> {
+    Job {
+        name: "pi",
+        overlay,
+        used,
+        medium: card,
+        delta: false,
+        probe: false,
+    }
+}
+
+#[test]
+fn cards_hold_what_is_used_and_nothing_else_is_touched() {
+    let bench = Bench::new();
+    let cards = [TestCard::good(), TestCard::good(), TestCard::good()];
+    let overlays = [overlay(1), overlay(2), Overlay::default()];
+    let used: Vec<_> = overlays.iter().map(|o| bench.used_with(o)).collect();
+    let each = cards.iter().zip(&overlays).zip(&used);
+    let jobs: Vec<_> = each.map(|((card, o), used)| job(card, o, used)).collect();
+    let (digests, outcomes) = bench.run(&jobs);
+    let digests = digests.unwrap();
+    for ((card, overlay), outcome) in cards.iter().zip(&overlays).zip(outcomes) {
+        let written = outcome.unwrap();
+        bench.assert_holds(card, overlay);
+        assert_eq!(written.rewritten, 0);
+        assert_eq!(written.written, written.used + HEAD_END);
+        let state = card.state();
+        assert_eq!(state.dirty_at_head, Some(0), "the head came too early");
+        let hole = CHUNK_LEN + 16384;
+        assert_eq!(state.bytes[hole], GARBAGE);
+        assert_eq!(*state.bytes.last().unwrap(), GARBAGE);
+        let expected = crate::output::Expected::new(&bench.base, &digests.chunks, overlay);
+        let patched = expected.unwrap();
+        for (index, digest) in &written.patched {
+            assert_eq!(patched.digest(*index), Some(digest));
+        }
+        assert_eq!(
+            written.patched.keys().copied().collect::<Vec<_>>(),
+            patched.patched().collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn a_byte_that_flips_once_is_written_again() {
+    let bench = Bench::new();
+    let at = 3 * CHUNK_LEN as u64 + 70_000;
+    let flip = Some((at, 1));
+    let card = TestCard::new(
+        card_len(),
+        Faults {
+            flip,
+            ..Faults::default()
+        },
+    );
+    assert_eq!(bench.one(&card, false).unwrap().rewritten, 1);
+    bench.assert_holds(&card, &overlay(1));
+}
+
+#[test]
+fn a_byte_that_flips_twice_makes_a_bad_card_that_does_not_boot() {
+    let bench = Bench::new();
+    for at in [0, 3 * CHUNK_LEN as u64 + 70_000] {
+        let flip = Some((at, usize::MAX));
+        let card = TestCard::new(
+            card_len(),
+            Faults {
+                flip,
+                ..Faults::default()
+            },
+        );
+        match bench.one(&card, false) {
+            Err(CardError::Bad { offset, .. }) => assert_eq!(offset, at),
+            other => panic!("{other:?}"),
+        }
+        assert!(at == 0 || card.is_headless());
+    }
+}
+
+#[test]
+fn reading_back_may_fail() {
+    let bench = Bench::new();
+    let read_error = Some(3 * CHUNK_LEN as u64 + 70_000);
+    let card = TestCard::new(
+        card_len(),
+        Faults {
+            read_error,
+            ..Faults::default()
+        },
+    );
+    let error = bench.one(&card, false).unwrap_err();
+    assert!(matches!(error, CardError::Read { .. }), "{error}");
+    assert!(card.is_headless());
+}
+
+#[test]
+fn counterfeits_are_told_with_their_size() {
+    let bench = Bench::new();
+    // Marks lie at 3 MiB and at powers of two from there on.
+    for (holds, wraps) in [(8 << 20, true), (16 << 20, true), (9 << 20, false)] {
+        let faults = Faults {
+            holds: Some((holds, wraps)),
+            ..Faults::default()
+        };
+        let card = TestCard::new(64 << 20, faults);
+        let overlay = Overlay::default();
+        let probing = Job {
+            probe: true,
+            ..job(&card, &overlay, &bench.used)
+        };
+        match bench.run(&[probing]).1.remove(0) {
+            Err(CardError::Counterfeit {
+                claims,
+                holds: told,
+            }) => {
+                assert_eq!(claims, 64 << 20);
+                assert!(told.abs_diff(holds as u64) < 16 << 20, "{told} for {holds}");
+                assert!(!wraps || told == holds as u64, "{told} for {holds}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(card.is_headless());
+    }
+    let card = TestCard::new(64 << 20, Faults::default());
+    let overlay = overlay(1);
+    let used = bench.used_with(&overlay);
+    let probing = Job {
+        probe: true,
+        ..job(&card, &overlay, &used)
+    };
+    bench.run(&[probing]).1.remove(0).unwrap();
+    bench.assert_holds(&card, &overlay);
+}
+
+#[test]
+fn a_second_time_only_what_differs_is_written() {
+    let bench = Bench::new();
+    let card = TestCard::good();
+    let whole = bench.one(&card, false).unwrap();
+    card.state().writes.clear();
+    let again = bench.one(&card, true).unwrap();
+    assert_eq!((again.written, again.used), (0, whole.used));
+    assert!(card.state().writes.is_empty());
+
+    let other = overlay(9);
+    let used = bench.used_with(&other);
+    let changed = Job {
+        delta: true,
+        ..job(&card, &other, &used)
+    };
+    let changed = bench.run(&[changed]).1.remove(0).unwrap();
+    bench.assert_holds(&card, &other);
+    // Two steps, a block among free ones, and the head taken off and put back.
+    assert_eq!(changed.written, 2 * (64 << 10) + BLOCK_LEN + 2 * HEAD_END);
+    // Garbage differs everywhere.
+    let garbage = TestCard::good();
+    bench.one(&garbage, true).unwrap();
+    bench.assert_holds(&garbage, &overlay(1));
+}
+
+#[test]
+fn a_stalled_card_neither_delays_the_others_nor_is_lost() {
+    let mut bytes = base_bytes();
+    bytes.resize(12 * CHUNK_LEN, 5);
+    let mut bench = Bench::on(&bytes);
+    bench.used = UsedMap::whole(bytes.len() as u64);
+    let stall = Some((CHUNK_LEN as u64, Duration::from_millis(900)));
+    let slow = TestCard::new(
+        bytes.len(),
+        Faults {
+            stall,
+            ..Faults::default()
+        },
+    );
+    let quick = TestCard::new(bytes.len(), Faults::default());
+    let overlay = overlay(1);
+    let used = &bench.used;
+    let outcomes = bench
+        .run(&[job(&slow, &overlay, used), job(&quick, &overlay, used)])
+        .1;
+    let [slow_one, quick_one] =
+        <[Written; 2]>::try_from(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>())
+            .unwrap();
+    assert!(quick_one.writing < slow_one.writing);
+    let mut wanted = bytes.clone();
+    overlay.apply(0, &mut wanted);
+    assert!(slow.state().bytes == wanted);
+    assert!(quick.state().bytes == wanted);
+}
+
+#[test]
+fn a_base_that_fails_half_way_leaves_no_card_complete() {
+    let raw = base_bytes();
+    let mut xz = crate::base::testing::pipe("xz", &["-T1", "--block-size=4MiB", "-c"], &raw);
+    let middle = xz.len() * 7 / 10;
+    xz[middle] ^= 0xff;
+    let bench = Bench::on(&xz);
+    let cards = [TestCard::good(), TestCard::good()];
+    let overlay = Overlay::default();
+    let jobs: Vec<_> = cards
+        .iter()
+        .map(|card| job(card, &overlay, &bench.used))
+        .collect();
+    let (digests, outcomes) = bench.run(&jobs);
+    assert!(
+        matches!(digests, Err(BaseError::Damaged { .. })),
+        "{digests:?}"
+    );
+    for (card, outcome) in cards.iter().zip(outcomes) {
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        assert!(card.is_headless());
+    }
+}
+
+#[test]
+fn interrupted_at_any_write_no_card_looks_finished() {
+    for at in 0..8 {
+        let bench = Bench::new();
+        let interrupt_at = Some((at, bench.interrupt.clone()));
+        let card = TestCard::new(
+            card_len(),
+            Faults {
+                interrupt_at,
+                ..Faults::default()
+            },
+        );
+        let error = bench.one(&card, false).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        let state = card.state();
+        let last = state.writes.last().copied();
+        drop(state);
+        // Once the head is written everything is.
+        assert!(card.is_headless() || last == Some((0, HEAD_LEN)), "at {at}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn short_transfers_and_signals_change_nothing(at_most in 1usize..300, signals: bool) {
+        let bench = Bench::new();
+        let faults = Faults { at_most: Some(at_most * 4096), signals, ..Faults::default() };
+        let card = TestCard::new(card_len(), faults);
+        bench.one(&card, false).unwrap();
+        bench.assert_holds(&card, &overlay(1));
+    }
+
+    #[test]
+    fn a_write_error_anywhere_harms_no_other_card(
+        at in 0..(CHUNKS * CHUNK_LEN - 8192) as u64,
+        errno in prop::sample::select(vec![5, 19, 28, 121]),
+    ) {
+        let bench = Bench::new();
+        let overlays = [overlay(1), overlay(2)];
+        let faults = Faults { write_error: Some(at), errno: Some(errno), ..Faults::default() };
+        let cards = [TestCard::new(card_len(), faults), TestCard::good()];
+        let used: Vec<_> = overlays.iter().map(|o| bench.used_with(o)).collect();
+        let each = cards.iter().zip(&overlays).zip(&used);
+        let jobs: Vec<_> = each.map(|((card, o), used)| job(card, o, used)).collect();
+        let mut outcomes = bench.run(&jobs).1;
+        outcomes.pop().unwrap().unwrap();
+        bench.assert_holds(&cards[1], &overlays[1]);
+        match outcomes.pop().unwrap() {
+            // Not every byte is used.
+            Ok(_) => bench.assert_holds(&cards[0], &overlays[0]),
+            Err(error) => {
+                let told = match errno {
+                    19 => matches!(error, CardError::Gone),
+                    28 => matches!(error, CardError::Full),
+                    _ => matches!(error, CardError::Write { .. }),
+                };
+                prop_assert!(told, "{}", error);
+                prop_assert!(at < HEAD_END || cards[0].is_headless());
+            }
+        }
+    }
+
+    #[test]
+    fn a_card_pulled_at_any_write_is_told_as_gone(after in 0usize..12) {
+        let bench = Bench::new();
+        let faults = Faults { pulled_after: Some(after), ..Faults::default() };
+        let card = TestCard::new(card_len(), faults);
+        match bench.one(&card, false) {
+            Ok(_) => prop_assert!(card.state().writes.len() <= after),
+            Err(error) => prop_assert!(matches!(error, CardError::Gone), "{}", error),
+        }
+    }
+}
+
+#[test]
+fn a_transfer_of_no_bytes_is_an_error_not_a_loop() {
+    let card = TestCard::new(
+        8192,
+        Faults {
+            at_most: Some(0),
+            ..Faults::default()
+        },
+    );
+    let mut buf = AlignedBuf::new(4096);
+    let read = super::super::medium::read_exact_at(&card, &mut buf, 0).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::UnexpectedEof);
+    let write = super::super::medium::write_all_at(&card, &buf, 0).unwrap_err();
+    assert_eq!(write.kind(), ErrorKind::WriteZero);
+}
