@@ -43,7 +43,12 @@ pub enum Command {
     Plan(PlanArgs),
     /// Make the node images
     Build(BuildArgs),
-    /// Check that an image holds exactly what is planned for a node
+    /// Write nodes to cards, each read back
+    #[command(after_help = FLASH_EXAMPLES)]
+    Flash(FlashArgs),
+    /// Write a node once more to a new card, with the same identity
+    Replace(ReplaceArgs),
+    /// Check that an image or card holds exactly what is planned for a node
     Verify(VerifyArgs),
     /// Show what is on an image, a compressed image or a card
     Inspect(InspectArgs),
@@ -129,6 +134,85 @@ pub struct BuildArgs {
     #[arg(long)]
     pub force: bool,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const FLASH_EXAMPLES: &str = "\
+Examples:
+  cardmint flash                             asks for one card after another
+  cardmint flash 4-7                         the same for some nodes
+  cardmint flash raspberrypi0=/dev/sda raspberrypi1=/dev/sdb
+  cardmint flash 0 --to /dev/disk/by-id/usb-Generic_1234-0:0 --yes";
+
+/// Arguments of `flash`.
+#[derive(Debug, Args)]
+pub struct FlashArgs {
+    /// Nodes, each with its card, such as raspberrypi0=/dev/sda; without cards,
+    /// asks for them one after another [default: all nodes]
+    #[arg(value_name = "NODE[=CARD]")]
+    pub targets: Vec<String>,
+    /// The card, where one node is named
+    #[arg(long, value_name = "CARD", value_hint = ValueHint::FilePath)]
+    pub to: Option<PathBuf>,
+    /// How to treat the cards
+    #[command(flatten)]
+    pub card: CardArgs,
+}
+
+/// Arguments of `replace`.
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// The node: hostname or number
+    pub node: String,
+    /// The card; without it, waits for one to be inserted
+    #[arg(long, value_name = "CARD", value_hint = ValueHint::FilePath)]
+    pub to: Option<PathBuf>,
+    /// Give the node a new SSH host key and instance-id: the old card was
+    /// stolen, not broken
+    #[arg(long)]
+    pub new_identity: bool,
+    /// How to treat the card
+    #[command(flatten)]
+    pub card: CardArgs,
+}
+
+/// How cards are written.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct CardArgs {
+    /// Ask nothing; refusals stay refusals
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Take disks that are not removable, and loop devices
+    #[arg(long)]
+    pub allow_fixed: bool,
+    /// Unmount what is mounted from a card
+    #[arg(long)]
+    pub unmount: bool,
+    /// Write every byte, not only what the image uses
+    #[arg(long)]
+    pub full: bool,
+    /// Discard everything on the card first, where it can do that
+    #[arg(long)]
+    pub wipe: bool,
+    /// Read the card first and write only what differs; cards that cardmint
+    /// made are treated so anyway
+    #[arg(long, conflicts_with_all = ["full", "wipe"])]
+    pub delta: bool,
+    /// Do not read the card back; the record will say so
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Do not test whether the card holds what it claims
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Leave the card in its reader ready for use
+    #[arg(long)]
+    pub no_eject: bool,
+    /// Overrule how the image takes its settings: cloud-init or firstrun
+    #[arg(long, value_name = "MECHANISM")]
+    pub mechanism: Option<Mechanism>,
+    /// Print JSON, one object per line, while it runs
     #[arg(long)]
     pub json: bool,
 }

@@ -15,6 +15,7 @@
 //!  templates/ -> provision -> boot files ------+                      |
 //!                                                                     v
 //!  base (read_at) + boot files -> overlay -> extents x N  -> output: .img
+//!                                                         -> card: one reading, N writers
 //!                                                         -> verify -> report -> cluster.lock, hand-over
 //! ```
 //!
@@ -26,7 +27,7 @@
 //! | [`base`] | where bytes come from: raw files, xz, spooled formats |
 //! | [`layout`] | what the bytes mean: partitions, OS generation, boards |
 //! | [`provision`] | node + OS → boot files; pure |
-//! | [`card`] | what is known about a block device, or a file in its stead |
+//! | [`card`] | block devices, or files in their stead: facts, and the write engine |
 //! | [`overlay`] | the copy-on-write view and the extents it leaves |
 //! | [`plan`] | what will be done, with no choice left open; pure |
 //! | [`output`] | image files, published complete or not at all; their verification |

@@ -30,7 +30,8 @@ fn run(cli: Cli) -> Result<exit::ExitCode> {
         signal_hook::flag::register_conditional_shutdown(signal, code, interrupt.flag())?;
         signal_hook::flag::register(signal, interrupt.flag())?;
     }
-    let mut out = anstream::stdout().lock();
+    // Not locked: other threads print lines of JSON.
+    let mut out = anstream::stdout();
     let code = commands::run(cli, interrupt, &mut out)?;
     out.flush()?;
     Ok(code)

@@ -1,6 +1,7 @@
 //! Chunks: the unit in which a base is passed on and digested.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use sha2::Digest as _;
@@ -59,6 +60,23 @@ pub(crate) fn chunk_digest(chunk: &[u8]) -> Sha256Digest {
     } else {
         Sha256Digest::of(chunk)
     }
+}
+
+/// Digest of some ranges of a chunk, one after another; `chunk` holds the bytes
+/// from `offset` on.
+pub(crate) fn digest_pieces(chunk: &[u8], offset: u64, pieces: &[Range<u64>]) -> Sha256Digest {
+    let mut hasher = sha2::Sha256::new();
+    for piece in pieces {
+        hasher.update(&chunk[within(piece, offset)]);
+    }
+    Sha256Digest(hasher.finalize().into())
+}
+
+/// A range of an image as one of a chunk that holds the bytes from `offset` on.
+pub(crate) fn within(piece: &Range<u64>, offset: u64) -> Range<usize> {
+    // Pieces are cut to chunks, whose lengths fit.
+    let at = |position: u64| usize::try_from(position - offset).unwrap_or(usize::MAX);
+    at(piece.start)..at(piece.end)
 }
 
 /// Cuts a sequence of pieces of any length into chunks.

@@ -169,6 +169,12 @@ impl Base {
         &self.name
     }
 
+    /// The file it was opened from; none for what is part of the program.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
+    }
+
     /// How the base is stored.
     #[must_use]
     pub fn format(&self) -> Format {

@@ -45,6 +45,8 @@ pub enum Content {
         hostname: String,
         /// Its cluster.
         cluster: String,
+        /// cloud-init's instance-id: tells which minting of the node it is.
+        instance_id: String,
     },
     /// A system for the Raspberry Pi that is not cardmint's, described.
     System(String),
@@ -99,7 +101,9 @@ impl Content {
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Node { hostname, cluster } => write!(f, "{hostname} of {cluster} (cardmint)"),
+            Self::Node {
+                hostname, cluster, ..
+            } => write!(f, "{hostname} of {cluster} (cardmint)"),
             Self::System(what) => write!(f, "{what}, not cardmint's"),
             Self::Partitions(parts) => {
                 let plural = if parts.len() == 1 { "" } else { "s" };
@@ -130,6 +134,7 @@ fn pi(source: &dyn ReadAt) -> Option<Content> {
         return Some(Content::Node {
             hostname: printable(&marker.hostname),
             cluster: printable(&marker.cluster),
+            instance_id: marker.instance_id,
         });
     }
     Some(Content::System(match detect::detect(&layout.boot, None) {

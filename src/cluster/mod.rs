@@ -14,7 +14,7 @@ pub use identity::{HostKey, Identity, new_login_key, password_hash, wifi_psk};
 pub use key::{ClusterKey, KEY_FILE, KeyError};
 pub use manifest::{Ask, ManifestErrors};
 pub use node::Node;
-pub use record::{RECORD_FILE, Record};
+pub use record::{CardEntry, CardState, RECORD_FILE, Record};
 pub use select::NodeSet;
 
 use crate::layout::Mechanism;

@@ -41,6 +41,44 @@ pub struct Entry {
     pub tool: String,
 }
 
+/// How far a card got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CardState {
+    /// Being written; stays so if the machine dies meanwhile.
+    Writing,
+    /// Written and read back.
+    Verified,
+    /// Written, and by the user's wish not read back.
+    Unverified,
+    /// Writing or reading back failed.
+    Failed,
+    /// Complete once; since then another node was written to the card.
+    Overwritten,
+}
+
+/// The card that was last written for a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardEntry {
+    /// How far it got.
+    pub state: CardState,
+    /// When that was, in UTC (RFC 3339).
+    pub at: String,
+    /// Where the card was.
+    pub device: String,
+    /// Its own serial number, where it tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Vendor and model.
+    pub model: String,
+    /// Length in bytes, as it claims.
+    pub len: u64,
+    /// Digest of the overlay.
+    pub overlay: Sha256Digest,
+    /// cloud-init's instance-id.
+    pub instance_id: String,
+}
+
 /// The contents of `cluster.lock`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -50,6 +88,8 @@ pub struct Record {
     /// By node number; TOML keys are text.
     #[serde(default, rename = "node", skip_serializing_if = "BTreeMap::is_empty")]
     nodes: BTreeMap<Number, Entry>,
+    #[serde(default, rename = "card", skip_serializing_if = "BTreeMap::is_empty")]
+    cards: BTreeMap<Number, CardEntry>,
 }
 
 /// A node's number as a TOML key, in numeric order.
@@ -208,6 +248,34 @@ impl Record {
     #[must_use]
     pub fn entry(&self, number: u32) -> Option<&Entry> {
         self.nodes.get(&Number(number))
+    }
+
+    /// The card that was last written for a node.
+    #[must_use]
+    pub fn card(&self, number: u32) -> Option<&CardEntry> {
+        self.cards.get(&Number(number))
+    }
+
+    /// Notes how far a node's card got. Other nodes whose card this was, by its
+    /// serial number or by the instance-id `held` that was found on it, have
+    /// lost theirs.
+    pub fn set_card(&mut self, number: u32, card: CardEntry, held: Option<&str>) {
+        for (other, entry) in &mut self.cards {
+            let is_it = entry.serial.is_some() && entry.serial == card.serial
+                || held == Some(entry.instance_id.as_str());
+            if is_it && other.0 != number {
+                entry.state = CardState::Overwritten;
+            }
+        }
+        self.cards.insert(Number(number), card);
+    }
+
+    /// Gives a node its next identity; nothing is kept until an entry of that
+    /// generation is [`Self::set`].
+    pub fn renew(&mut self, number: u32) {
+        if let Some(entry) = self.nodes.get_mut(&Number(number)) {
+            entry.generation += 1;
+        }
     }
 
     /// Notes what was made for a node.

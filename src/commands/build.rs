@@ -233,7 +233,8 @@ fn record(
     Ok(())
 }
 
-fn entry(card: &Card, on: &OpenBase, base: Sha256Digest, image: Sha256Digest) -> Entry {
+/// What the record keeps of a node that was made.
+pub(super) fn entry(card: &Card, on: &OpenBase, base: Sha256Digest, image: Sha256Digest) -> Entry {
     Entry {
         hostname: card.node.hostname.clone(),
         generation: card.generation,

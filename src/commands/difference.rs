@@ -45,18 +45,22 @@ pub(super) fn find(
     let image = RawFile::new(File::open(path).with_context(failed)?).with_context(failed)?;
     let mut regions: Vec<Range<u64>> = Vec::new();
     for &index in chunks {
-        let (offset, len) = expected.range(index);
-        let mut wanted = vec![0; len];
-        planned.read_exact_at(&mut wanted, offset)?;
-        // Behind the end of a short image there is nothing that could be right.
-        let there = usize::try_from(image.len().saturating_sub(offset)).map_or(len, |n| n.min(len));
-        let mut found = vec![0; there];
-        image
-            .read_exact_at(&mut found, offset)
-            .with_context(failed)?;
-        collect(&mut regions, offset, &wanted, &found);
+        for piece in expected.pieces(index) {
+            // Pieces are parts of a chunk.
+            let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
+            let mut wanted = vec![0; len];
+            planned.read_exact_at(&mut wanted, piece.start)?;
+            // Behind the end of a short image there is nothing that could be right.
+            let there = image.len().saturating_sub(piece.start);
+            let there = usize::try_from(there).map_or(len, |n| n.min(len));
+            let mut found = vec![0; there];
+            image
+                .read_exact_at(&mut found, piece.start)
+                .with_context(failed)?;
+            collect(&mut regions, piece.start, &wanted, &found);
+        }
     }
-    if image.len() > expected.len() {
+    if image.len() > expected.len() && !expected.is_of_card() {
         regions.push(expected.len()..image.len());
     }
     let place = |range: &Range<u64>| layout.disk.place_of(range.start);

@@ -8,10 +8,12 @@ mod completions;
 mod demo;
 mod devices;
 mod difference;
+mod flash;
 mod init;
 mod inspect;
 mod man;
 mod plan;
+mod replace;
 mod verify;
 mod workspace;
 
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::base::BaseError;
+use crate::card::{CardError, DeviceError, OpenError};
 use crate::cli::{Cli, Command};
 use crate::cluster::{KeyError, ManifestErrors};
 use crate::exit::ExitCode;
@@ -93,6 +96,8 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
         Command::Init(args) => init::run(&mut context, &args),
         Command::Plan(args) => plan::run(&mut context, &args),
         Command::Build(args) => build::run(&mut context, &args),
+        Command::Flash(args) => flash::run(&mut context, &args),
+        Command::Replace(args) => replace::run(&mut context, &args),
         Command::Verify(args) => verify::run(&mut context, &args),
         Command::Inspect(args) => inspect::run(&mut context, &args),
         Command::Devices(args) => devices::run(&mut context, &args),
@@ -111,11 +116,32 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             || matches!(cause.downcast_ref(), Some(BaseError::Interrupted(_)))
             || cause
                 .downcast_ref::<OutputError>()
-                .is_some_and(OutputError::is_interrupted);
+                .is_some_and(OutputError::is_interrupted)
+            || cause
+                .downcast_ref::<CardError>()
+                .is_some_and(CardError::is_interrupted);
         if interrupted {
             return ExitCode::Interrupted;
         }
+        if cause
+            .downcast_ref::<CardError>()
+            .is_some_and(CardError::is_difference)
+        {
+            return ExitCode::Different;
+        }
         let is_refusal = cause.is::<Refused>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(OpenError::Busy(_) | OpenError::ReadOnly(_) | OpenError::Changed { .. })
+            )
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    DeviceError::Partition { .. }
+                        | DeviceError::NotADisk(_)
+                        | DeviceError::FileInDev(_)
+                )
+            )
             || cause
                 .downcast_ref::<KeyError>()
                 .is_some_and(KeyError::is_refusal);
@@ -123,6 +149,15 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             return ExitCode::Refused;
         }
         if cause.is::<Usage>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    DeviceError::Missing(_)
+                        | DeviceError::NoMedium(_)
+                        | DeviceError::Directory(_)
+                        | DeviceError::NotBlock(_)
+                )
+            )
             || cause.is::<ManifestErrors>()
             || matches!(
                 cause.downcast_ref::<PlanError>(),

@@ -1,30 +1,29 @@
 //! `cardmint verify`: whether an image holds exactly what is planned.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::difference::{self, Differences, MAX_REGIONS};
 use super::workspace::Workspace;
 use super::{Context, Usage};
+use crate::base::chunk::{CHUNK_LEN, digest_pieces};
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
+use crate::layout::UsedMap;
 use crate::output::{Expected, differing_chunks};
 use crate::overlay::Minted;
-use crate::plan;
+use crate::plan::{self, OpenBase};
 
 pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(context)?;
-    let nodes = workspace.select(Some(&args.node))?;
-    let [node] = nodes.as_slice() else {
-        bail!(Usage(format!(
-            "`{}` is more than one node; name one",
-            args.node
-        )));
-    };
-    let name = node.hostname.clone();
+    let nodes = vec![workspace.select_one(&args.node)?];
+    let name = nodes[0].hostname.clone();
     if !args.target.exists() {
         bail!(Usage(format!("there is no {}", args.target.display())));
     }
@@ -37,10 +36,14 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         &workspace.templates,
     )?;
     let (on, card) = (&bases.list[0], &plan.cards[0]);
-    let digests = on
-        .base
-        .digests(&workspace.cache, &context.progress, &context.interrupt)?;
-    let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)?;
+    let expected = if is_card(&args.target, on.layout.disk.len)? {
+        expect_card(context, &workspace, on, card)?
+    } else {
+        let digests = on
+            .base
+            .digests(&workspace.cache, &context.progress, &context.interrupt)?;
+        Expected::new(&on.base, &digests.chunks, &card.overlay)?
+    };
     let chunks = differing_chunks(
         &args.target,
         &expected,
@@ -72,6 +75,55 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
     Ok(code)
 }
 
+/// A card holds more than the image, and old bytes where the image uses nothing;
+/// an image file has neither.
+fn is_card(target: &Path, image_len: u64) -> Result<bool> {
+    let metadata = fs::metadata(target).with_context(|| target.display().to_string())?;
+    Ok(metadata.file_type().is_block_device() || metadata.len() > image_len)
+}
+
+/// Reads the base once for what the used blocks of a card must be.
+fn expect_card(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    on: &OpenBase,
+    card: &plan::Card,
+) -> Result<Expected> {
+    let minted = Minted {
+        base: &on.base,
+        overlay: &card.overlay,
+    };
+    let used = UsedMap::read(&minted, &on.layout.disk)?;
+    let mut digests = BTreeMap::new();
+    let mut put = |offset: u64, base: &[u8]| {
+        let len = base.len() as u64;
+        let pieces: Vec<_> = used.within(offset, len).collect();
+        if pieces.is_empty() {
+            return;
+        }
+        // A chunk's number of a base that is open fits.
+        let index = usize::try_from(offset / CHUNK_LEN as u64).unwrap_or(usize::MAX);
+        let digest = if card.overlay.touches(offset, len) {
+            let mut bytes = base.to_vec();
+            card.overlay.apply(offset, &mut bytes);
+            digest_pieces(&bytes, offset, &pieces)
+        } else {
+            digest_pieces(base, offset, &pieces)
+        };
+        digests.insert(index, digest);
+    };
+    on.base.digest_while(
+        &workspace.cache,
+        &context.progress,
+        &context.interrupt,
+        &mut |offset, base| {
+            put(offset, base);
+            Ok(())
+        },
+    )?;
+    Ok(Expected::of_card(digests, used))
+}
+
 fn show(
     context: &mut Context<'_>,
     name: &str,
@@ -81,9 +133,14 @@ fn show(
 ) -> Result<()> {
     let target = target.display();
     if differences.regions.is_empty() {
+        let compared = if expected.is_of_card() {
+            "every block that the image uses compared"
+        } else {
+            "every byte compared"
+        };
         return context.tell(format_args!(
-            "{target} holds exactly what is planned for {name}: {}, every byte compared",
-            HumanBytes(expected.len())
+            "{target} holds exactly what is planned for {name}: {}, {compared}",
+            HumanBytes(expected.compared_len())
         ));
     }
     writeln!(
@@ -135,7 +192,8 @@ fn to_json(
         "hostname": name,
         "image": target.display().to_string(),
         "result": if code == ExitCode::Done { "same" } else { "different" },
-        "planned_digest": expected.image_digest(),
+        "planned_digest": (!expected.is_of_card()).then(|| expected.image_digest()),
+        "compared_len": expected.compared_len(),
         "files": differences.files,
         "regions": regions,
     })

@@ -66,6 +66,15 @@ impl Workspace {
         }
     }
 
+    /// The one node that `text` names.
+    pub(super) fn select_one(&self, text: &str) -> Result<Node> {
+        let mut nodes = self.select(Some(text))?;
+        match (nodes.pop(), nodes.is_empty()) {
+            (Some(node), true) => Ok(node),
+            _ => Err(super::Usage(format!("`{text}` is more than one node; name one")).into()),
+        }
+    }
+
     /// Opens the bases of `nodes`; `mechanism` wins over the manifest's.
     pub(super) fn bases(
         &self,

@@ -127,10 +127,6 @@ impl Disk {
     /// Where an offset lies, in words: `partition 2`.
     #[must_use]
     pub fn place_of(&self, offset: u64) -> String {
-        let first = self
-            .partitions
-            .first()
-            .map_or(self.len, |first| first.offset);
         let around = |partition: &&Partition| {
             (partition.offset..partition.offset + partition.len).contains(&offset)
         };
@@ -139,7 +135,7 @@ impl Disk {
                 format!("partition {}, the boot partition", partition.number)
             }
             Some(partition) => format!("partition {}", partition.number),
-            None if offset < first => "the partition table".to_owned(),
+            None if offset < SECTOR_LEN => "the partition table".to_owned(),
             None => "outside the partitions".to_owned(),
         }
     }

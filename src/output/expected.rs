@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use crate::base::chunk::{CHUNK_LEN, ChunkDigests};
 use crate::base::{ReadAt, Sha256Digest};
+use crate::layout::UsedMap;
 use crate::overlay::Overlay;
 
 /// Digest of each chunk of `base + overlay`. Chunks that the overlay does not
@@ -14,6 +16,8 @@ pub struct Expected {
     len: u64,
     base: ChunkDigests,
     patched: BTreeMap<usize, Sha256Digest>,
+    /// Of a card: what counts; the rest holds whatever was there before.
+    used: Option<UsedMap>,
 }
 
 impl Expected {
@@ -28,6 +32,7 @@ impl Expected {
             len,
             base: chunks.clone(),
             patched: BTreeMap::new(),
+            used: None,
         };
         let mut chunk = Vec::new();
         for index in 0..expected.chunks() {
@@ -40,6 +45,56 @@ impl Expected {
             }
         }
         Ok(expected)
+    }
+
+    /// The same where the digests of the chunks that the overlay touches are
+    /// known already.
+    #[must_use]
+    pub fn from_patched(
+        len: u64,
+        chunks: &ChunkDigests,
+        patched: BTreeMap<usize, Sha256Digest>,
+    ) -> Self {
+        Self {
+            len,
+            base: chunks.clone(),
+            patched,
+            used: None,
+        }
+    }
+
+    /// What the used blocks of a card must read as; `digests` has one digest for
+    /// each chunk with used pieces, over these alone.
+    #[must_use]
+    pub fn of_card(digests: BTreeMap<usize, Sha256Digest>, used: UsedMap) -> Self {
+        Self {
+            len: used.len(),
+            base: Vec::new().into(),
+            patched: digests,
+            used: Some(used),
+        }
+    }
+
+    /// Whether only used blocks count.
+    #[must_use]
+    pub fn is_of_card(&self) -> bool {
+        self.used.is_some()
+    }
+
+    /// Bytes that count.
+    #[must_use]
+    pub fn compared_len(&self) -> u64 {
+        self.used.as_ref().map_or(self.len, UsedMap::used_len)
+    }
+
+    /// The ranges of a chunk that count.
+    #[must_use]
+    pub fn pieces(&self, index: usize) -> Vec<Range<u64>> {
+        let (offset, len) = self.range(index);
+        match &self.used {
+            Some(used) => used.within(offset, len as u64).collect(),
+            None => std::iter::once(offset..offset + len as u64).collect(),
+        }
     }
 
     /// Length of the image in bytes.
@@ -57,7 +112,7 @@ impl Expected {
     /// How many chunks the image has.
     #[must_use]
     pub fn chunks(&self) -> usize {
-        self.base.as_slice().len()
+        usize::try_from(self.len.div_ceil(CHUNK_LEN as u64)).unwrap_or(usize::MAX)
     }
 
     /// Offset and length of a chunk.

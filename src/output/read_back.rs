@@ -13,7 +13,7 @@ use super::aligned::{ALIGN, AlignedBuf};
 use super::draft::open_direct;
 use super::error::OutputError;
 use super::expected::Expected;
-use crate::base::chunk::{CHUNK_LEN, chunk_digest};
+use crate::base::chunk::{CHUNK_LEN, chunk_digest, digest_pieces, within};
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Sink};
 
@@ -42,12 +42,12 @@ pub fn differing_chunks(
     sink.send(Event::Started {
         task,
         verb: "verifying",
-        total: expected.len(),
+        total: expected.compared_len(),
     });
     let result = check(path, expected, &all, &|done| {
         sink.send(Event::Progressed {
             task,
-            done: (done as u64 * CHUNK_LEN as u64).min(expected.len()),
+            done: (done as u64 * CHUNK_LEN as u64).min(expected.compared_len()),
         });
         interrupt.check().map_err(OutputError::from)
     });
@@ -88,7 +88,7 @@ fn check(
         progress(done.fetch_add(1, Ordering::Relaxed) + 1)
     })?;
     let mut different = different.into_inner().unwrap_or_default();
-    if len > expected.len() {
+    if len > expected.len() && !expected.is_of_card() {
         different.push(expected.chunks().saturating_sub(1));
     }
     different.sort_unstable();
@@ -143,12 +143,19 @@ impl Reader {
         buf: &mut AlignedBuf,
     ) -> io::Result<bool> {
         let (offset, len) = expected.range(index);
-        let buf = &mut buf[..len];
-        match self.read(buf, offset) {
-            Ok(()) => Ok(expected.digest(index) == Some(&chunk_digest(buf))),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
+        let pieces = expected.pieces(index);
+        for piece in &pieces {
+            match self.read(&mut buf[within(piece, offset)], piece.start) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                result => result?,
+            }
         }
+        let digest = if expected.is_of_card() {
+            digest_pieces(buf, offset, &pieces)
+        } else {
+            chunk_digest(&buf[..len])
+        };
+        Ok(pieces.is_empty() || expected.digest(index) == Some(&digest))
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

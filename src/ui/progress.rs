@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
@@ -20,11 +20,11 @@ pub enum Verbosity {
 }
 
 /// Turns events into bars or lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     verbosity: Verbosity,
     bars: Option<MultiProgress>,
-    tasks: Mutex<HashMap<String, ProgressBar>>,
+    tasks: Arc<Mutex<HashMap<String, ProgressBar>>>,
 }
 
 impl Progress {
@@ -35,7 +35,7 @@ impl Progress {
         Self {
             verbosity,
             bars: bars.then(MultiProgress::new),
-            tasks: Mutex::new(HashMap::new()),
+            tasks: Arc::default(),
         }
     }
 

@@ -1,44 +1,6 @@
 use std::fs;
-use std::path::Path;
 
-use crate::harness::{Scratch, base, tool};
-
-/// A file as a block device, for as long as the test runs.
-struct Loop(String);
-
-impl Loop {
-    /// `None` where nobody may make one.
-    fn attach(file: &Path) -> Option<Self> {
-        if !is_root() {
-            eprintln!("skipped: making loop devices takes root");
-            return None;
-        }
-        let run = tool("losetup", &["--find", "--show", file.to_str()?]);
-        if run.code != 0 {
-            eprintln!("skipped: no loop device: {}", run.stderr);
-            return None;
-        }
-        Some(Self(run.stdout.trim().to_owned()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        tool("losetup", &["--detach", &self.0]);
-    }
-}
-
-struct Mounted(String);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        tool("umount", &[&self.0]);
-    }
-}
-
-fn is_root() -> bool {
-    tool("id", &["-u"]).stdout.trim() == "0"
-}
+use crate::harness::{Loop, Mounted, Scratch, base, tool};
 
 fn entry(scratch: &Scratch, path: &str) -> serde_json::Value {
     let told = scratch.cardmint(&["devices", "--json"]).expect(0).json();
@@ -57,7 +19,7 @@ fn loop_device_is_told_and_wants_a_second_word() {
     let Some(device) = Loop::attach(&image) else {
         return;
     };
-    let told = entry(&scratch, &device.0);
+    let told = entry(&scratch, device.path());
     assert_eq!(told["kind"], "loop device");
     assert_eq!(told["len"], fs::metadata(&image).expect("a file").len());
     assert_eq!(told["backing"], image.to_str().expect("UTF-8"));
@@ -77,14 +39,13 @@ fn mounted_loop_device_is_refused_by_its_mount_point() {
     let Some(device) = Loop::attach(&image) else {
         return;
     };
-    assert_eq!(entry(&scratch, &device.0)["content"], "nothing (blank)");
-    tool("mkfs.ext4", &["-q", "-L", "photos", &device.0]).expect(0);
+    assert_eq!(entry(&scratch, device.path())["content"], "nothing (blank)");
+    tool("mkfs.ext4", &["-q", "-L", "photos", device.path()]).expect(0);
     let at = scratch.path("mount point");
     fs::create_dir(&at).expect("a directory");
     let at = at.to_str().expect("UTF-8").to_owned();
-    tool("mount", &[&device.0, &at]).expect(0);
-    let _mounted = Mounted(at.clone());
-    let told = entry(&scratch, &device.0);
+    let _mounted = Mounted::at(&device, &at);
+    let told = entry(&scratch, device.path());
     assert_eq!(told["content"], "ext4 `photos`, without partitions");
     assert_eq!(told["refusals"][0]["reason"], "mounted", "{told:#}");
     assert_eq!(told["refusals"][0]["can_unmount"], false);

@@ -192,6 +192,56 @@ pub(crate) fn has(name: &str) -> bool {
     found
 }
 
+/// A file as a block device, for as long as the test runs.
+pub(crate) struct Loop(String);
+
+impl Loop {
+    /// `None` where nobody may make one.
+    pub(crate) fn attach(file: &Path) -> Option<Self> {
+        if !is_root() {
+            eprintln!("skipped: making loop devices takes root");
+            return None;
+        }
+        let run = tool("losetup", &["--find", "--show", file.to_str()?]);
+        if run.code != 0 {
+            eprintln!("skipped: no loop device: {}", run.stderr);
+            return None;
+        }
+        Some(Self(run.stdout.trim().to_owned()))
+    }
+
+    /// The device: `/dev/loop0`.
+    pub(crate) fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        tool("losetup", &["--detach", &self.0]);
+    }
+}
+
+/// A mounted device, for as long as the test runs.
+pub(crate) struct Mounted(String);
+
+impl Mounted {
+    pub(crate) fn at(device: &Loop, at: &str) -> Self {
+        tool("mount", &[device.path(), at]).expect(0);
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        tool("umount", &[&self.0]);
+    }
+}
+
+fn is_root() -> bool {
+    tool("id", &["-u"]).stdout.trim() == "0"
+}
+
 /// Partitions of an image, by sfdisk: offset and length in bytes.
 pub(crate) fn partitions(image: &Path) -> Vec<(u64, u64)> {
     let run = tool("sfdisk", &["--json", image.to_str().expect("UTF-8")]).expect(0);

@@ -16,6 +16,8 @@ mod command_line;
 mod demo;
 /// Real block devices, told and guarded.
 mod devices;
+/// Cards: flashed, replaced, verified, refused.
+mod flash;
 /// The same base in every format makes the same image.
 mod formats;
 /// Rules that the source itself keeps.

@@ -5,10 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::read_back::digest_pieces;
 use super::stream::Feed;
 use super::{HEAD_END, HEAD_LEN, Job, Outcome, Shared, Written, probe, read_back};
-use crate::base::chunk::{CHUNK_LEN, chunk_digest};
+use crate::base::chunk::{CHUNK_LEN, chunk_digest, digest_pieces, within};
 use crate::base::{ReadAt as _, Sha256Digest};
 use crate::card::error::{CardError, Doing};
 use crate::card::medium::{read_exact_at, write_all_at};
@@ -306,13 +305,6 @@ fn differing_runs(wanted: &[u8], found: &[u8]) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// A range of the card as one of a buffer that holds the bytes from `offset` on.
-pub(super) fn within(piece: &Range<u64>, offset: u64) -> Range<usize> {
-    // Pieces are cut to chunks, whose lengths fit.
-    let at = |position: u64| usize::try_from(position - offset).unwrap_or(usize::MAX);
-    at(piece.start)..at(piece.end)
 }
 
 const _: () = assert!(STEP.is_multiple_of(ALIGN) && HEAD_LEN.is_multiple_of(ALIGN));

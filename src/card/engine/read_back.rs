@@ -2,16 +2,12 @@
 //! while it was written.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::Digest as _;
-
 use super::HEAD_LEN;
-use super::lane::{Lane, within};
-use crate::base::Sha256Digest;
-use crate::base::chunk::CHUNK_LEN;
+use super::lane::Lane;
+use crate::base::chunk::{CHUNK_LEN, digest_pieces, within};
 use crate::card::error::{CardError, Doing};
 use crate::card::medium::{Medium, read_exact_at, write_all_at};
 use crate::output::{AlignedBuf, for_each_chunk};
@@ -21,15 +17,6 @@ use crate::report::event::Event;
 const READERS: usize = 2;
 /// A card with more wrong chunks than this is not worth a second try.
 const MAX_REWRITES: usize = 8;
-
-/// Digest of the bytes of a chunk's used pieces, one after another.
-pub(super) fn digest_pieces(bytes: &[u8], offset: u64, pieces: &[Range<u64>]) -> Sha256Digest {
-    let mut hasher = sha2::Sha256::new();
-    for piece in pieces {
-        hasher.update(&bytes[within(piece, offset)]);
-    }
-    Sha256Digest(hasher.finalize().into())
-}
 
 /// Reads a card back; chunks that are wrong are written once more. Returns how
 /// many those were.

@@ -1,0 +1,165 @@
+//! Which cards: found, judged, freed of mounts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::card::{Content, Device, System, Use, printable_path};
+use crate::cli::CardArgs;
+use crate::commands::{Refused, Usage};
+use crate::plan::Plan;
+use crate::plan::guard::{self, Demands, Refusal};
+use crate::ui::ask;
+
+/// A card for one node of the plan.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// Index into the plan's cards.
+    pub(super) card: usize,
+    pub(super) device: Device,
+    /// What is on it now.
+    pub(super) content: Content,
+}
+
+/// Knows which disks must not be written, and why.
+pub(super) struct Guard {
+    pub(super) system: System,
+    demands: Demands,
+    /// Bytes that each node of the plan needs.
+    lens: Vec<u64>,
+    unmount: bool,
+    asks: bool,
+}
+
+impl Guard {
+    pub(super) fn new(plan: &Plan<'_>, args: &CardArgs) -> Result<Self> {
+        let system = System::default();
+        let paths = plan.bases.iter().filter_map(|on| on.base.path());
+        let files: Vec<(&Path, &str)> =
+            paths.clone().map(|path| (path, "the base image")).collect();
+        let mut protected = system
+            .protected(&files)
+            .context("looking for the disks of this system")?;
+        for path in paths {
+            let path = path.canonicalize()?.to_string_lossy().into_owned();
+            protected.push((path, "it is the base image itself".to_owned()));
+        }
+        let len = |card: &crate::plan::Card| plan.bases[card.base].layout.disk.len;
+        Ok(Self {
+            system,
+            demands: Demands {
+                len: 0,
+                allow_fixed: args.allow_fixed,
+                protected,
+            },
+            lens: plan.cards.iter().map(len).collect(),
+            unmount: args.unmount,
+            asks: !args.yes && ask::can_ask(),
+        })
+    }
+
+    /// Why a device may not be written for a node of the plan.
+    pub(super) fn refusals(&self, card: usize, device: &Device) -> Vec<Refusal> {
+        let demands = Demands {
+            len: self.lens[card],
+            ..self.demands.clone()
+        };
+        guard::refusals(device, &demands)
+    }
+
+    /// The cards that were named, one for each node, or every reason why not.
+    pub(super) fn choose(&self, paths: &[Option<PathBuf>]) -> Result<Vec<Chosen>> {
+        let mut chosen: Vec<Chosen> = Vec::new();
+        let mut problems = Vec::new();
+        for (card, path) in paths.iter().enumerate() {
+            let Some(path) = path else { continue };
+            let device = self.system.device(path)?;
+            let is_same = |other: &Chosen| {
+                (other.device.id.number, other.device.id.inode)
+                    == (device.id.number, device.id.inode)
+            };
+            if chosen.iter().any(is_same) {
+                bail!(Usage(format!("{} is named twice", printable_path(path))));
+            }
+            let device = self.free(card, device)?;
+            for refusal in self.refusals(card, &device) {
+                problems.push(format!("{}: {refusal}", named(path, &device)));
+            }
+            chosen.push(Chosen {
+                card,
+                content: Content::read(&device.path),
+                device,
+            });
+        }
+        if !problems.is_empty() {
+            bail!(Refused(problems.join("\n")));
+        }
+        Ok(chosen)
+    }
+
+    /// Unmounts what is mounted from a card, where the user wants it and nothing
+    /// else stands in the way.
+    pub(super) fn free(&self, card: usize, device: Device) -> Result<Device> {
+        let refusals = self.refusals(card, &device);
+        if refusals.is_empty() || !refusals.iter().all(Refusal::can_unmount) {
+            return Ok(device);
+        }
+        let mounts: Vec<(&Path, &Path)> = device
+            .uses
+            .iter()
+            .filter_map(|one| match one {
+                Use::Mounted { source, at } => Some((source.as_path(), at.as_path())),
+                _ => None,
+            })
+            .collect();
+        let names: Vec<String> = mounts.iter().map(|(_, at)| printable_path(at)).collect();
+        let question = format!(
+            "{} is mounted at {}. Unmount it?",
+            printable_path(&device.path),
+            names.join(", ")
+        );
+        if !(self.unmount || self.asks && ask::confirm(&question)?) {
+            return Ok(device);
+        }
+        // What was mounted last lies on top.
+        for (source, at) in mounts.iter().rev() {
+            unmount(source, at)?;
+        }
+        Ok(self.system.device(&device.path)?)
+    }
+}
+
+/// `/dev/disk/by-id/usb-… (/dev/sda)`: what was typed, and where it leads.
+fn named(path: &Path, device: &Device) -> String {
+    let (typed, found) = (printable_path(path), printable_path(&device.path));
+    if typed == found {
+        typed
+    } else {
+        format!("{typed} ({found})")
+    }
+}
+
+fn unmount(source: &Path, at: &Path) -> Result<()> {
+    use rustix::mount::{UnmountFlags, unmount};
+    let error = match unmount(at, UnmountFlags::NOFOLLOW) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    // The desktop mounted it for this user; the desktop may unmount it.
+    if error == rustix::io::Errno::PERM
+        && let Ok(output) = Command::new("udisksctl")
+            .args(["unmount", "--no-user-interaction", "--block-device"])
+            .arg(source)
+            .output()
+        && output.status.success()
+    {
+        return Ok(());
+    }
+    bail!(Refused(format!(
+        "{} cannot be unmounted: {}. Close what uses it (`fuser -vm {}` tells), then start again",
+        printable_path(at),
+        std::io::Error::from(error),
+        printable_path(at)
+    )))
+}

@@ -1,0 +1,53 @@
+//! What became of each node's card.
+
+use anyhow::Error;
+
+use crate::card::{Device, Written};
+use crate::cluster::CardState;
+use crate::commands::exit_code;
+use crate::exit::ExitCode;
+
+/// A node's card, and how it fared.
+pub(super) struct Made {
+    /// Index into the plan's cards.
+    pub(super) card: usize,
+    pub(super) device: Device,
+    pub(super) result: Result<Written, Error>,
+    /// Whether the reader let go of the card.
+    pub(super) is_ejected: bool,
+}
+
+impl Made {
+    pub(super) fn code(&self) -> ExitCode {
+        match &self.result {
+            Ok(_) => ExitCode::Done,
+            Err(error) => exit_code(error),
+        }
+    }
+
+    /// One word.
+    pub(super) fn word(&self) -> &'static str {
+        match &self.result {
+            Ok(written) if written.verifying.is_some() => "verified",
+            Ok(_) => "not verified",
+            Err(_) => match self.code() {
+                ExitCode::Refused => "refused",
+                ExitCode::Different => "bad card",
+                ExitCode::Interrupted => "interrupted",
+                _ => "failed",
+            },
+        }
+    }
+
+    pub(super) fn state(&self) -> CardState {
+        match &self.result {
+            Ok(written) if written.verifying.is_some() => CardState::Verified,
+            Ok(_) => CardState::Unverified,
+            Err(_) => CardState::Failed,
+        }
+    }
+
+    pub(super) fn problem(&self) -> Option<String> {
+        self.result.as_ref().err().map(|error| format!("{error:#}"))
+    }
+}

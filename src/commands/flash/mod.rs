@@ -1,0 +1,142 @@
+//! `cardmint flash`: nodes on cards, each read back.
+
+mod cards;
+mod fate;
+mod show;
+mod wait;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::cards::Guard;
+use self::write::Run;
+use super::workspace::Workspace;
+use super::{Context, Usage};
+use crate::cli::{CardArgs, FlashArgs};
+use crate::cluster::Node;
+use crate::exit::ExitCode;
+use crate::layout::UsedMap;
+use crate::overlay::Minted;
+use crate::plan::{self, Plan};
+use crate::report::event::{Event, Sink};
+use crate::ui::ask;
+use crate::ui::json_lines::JsonLines;
+
+/// A node, and the card that was named for it.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) node: Node,
+    pub(super) card: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &mut Context<'_>, args: &FlashArgs) -> Result<ExitCode> {
+    let workspace = Workspace::open(context)?;
+    let targets = targets(&workspace, args)?;
+    mint(context, workspace, targets, &args.card)
+}
+
+/// What was typed, as nodes with their cards.
+fn targets(workspace: &Workspace, args: &FlashArgs) -> Result<Vec<Target>> {
+    let mut targets: Vec<Target> = Vec::new();
+    if args.targets.is_empty() {
+        let nodes = workspace.select(None)?.into_iter();
+        targets.extend(nodes.map(|node| Target { node, card: None }));
+    }
+    for text in &args.targets {
+        match text.split_once('=') {
+            Some((node, card)) => targets.push(Target {
+                node: workspace.select_one(node)?,
+                card: Some(card.into()),
+            }),
+            None => {
+                let nodes = workspace.select(Some(text))?.into_iter();
+                targets.extend(nodes.map(|node| Target { node, card: None }));
+            }
+        }
+    }
+    if let Some(card) = &args.to {
+        match targets.as_mut_slice() {
+            [target] if target.card.is_none() => target.card = Some(card.clone()),
+            _ => bail!(Usage(
+                "--to goes with one node. Name a card for each: cardmint flash NODE=CARD …".into()
+            )),
+        }
+    }
+    for (index, target) in targets.iter().enumerate() {
+        let is_it = |other: &Target| other.node.number == target.node.number;
+        if targets[..index].iter().any(is_it) {
+            bail!(Usage(format!("{} is named twice", target.node.hostname)));
+        }
+    }
+    Ok(targets)
+}
+
+/// Writes `targets`, to the cards that are named or to those that come.
+pub(super) fn mint(
+    context: &mut Context<'_>,
+    workspace: Workspace,
+    targets: Vec<Target>,
+    args: &CardArgs,
+) -> Result<ExitCode> {
+    let (nodes, paths): (Vec<Node>, Vec<Option<PathBuf>>) = targets
+        .into_iter()
+        .map(|target| (target.node, target.card))
+        .unzip();
+    let named: Vec<&PathBuf> = paths.iter().flatten().collect();
+    if !named.is_empty() && named.len() < paths.len() {
+        bail!(Usage(
+            "some nodes have a card and some have none; name a card for each, or for none".into()
+        ));
+    }
+    if named.is_empty() && !args.yes && !ask::can_ask() {
+        bail!(Usage(
+            "nobody is there to be asked: name the cards (NODE=CARD) and add --yes".into()
+        ));
+    }
+    let bases = workspace.bases(context, &nodes, args.mechanism)?;
+    let orders = workspace.orders(nodes, &bases, Path::new(""))?;
+    let plan = plan::make(
+        &workspace.cluster.name,
+        &bases.list,
+        orders,
+        &workspace.templates,
+    )?;
+    let json = JsonLines::default();
+    let progress = context.progress.clone();
+    let sink: &dyn Sink = if args.json { &json } else { &progress };
+    for message in [plan.notices(), workspace.cluster.notices.clone()].concat() {
+        sink.send(Event::Noticed { message: &message });
+    }
+    let used = used_maps(&plan, args)?;
+    let guard = Guard::new(&plan, args)?;
+    let mut run = Run::new(workspace, &plan, &used, args, sink);
+    if named.is_empty() {
+        wait::run(context, &guard, &mut run)?;
+    } else {
+        let chosen = guard.choose(&paths)?;
+        if !args.yes {
+            show::confirm(context, &plan, &chosen)?;
+        }
+        run.write(context, chosen)?;
+    }
+    run.finish(context)
+}
+
+/// What each card must hold.
+fn used_maps(plan: &Plan<'_>, args: &CardArgs) -> Result<Vec<UsedMap>> {
+    let of = |card: &plan::Card| {
+        let on = &plan.bases[card.base];
+        let minted = Minted {
+            base: &on.base,
+            overlay: &card.overlay,
+        };
+        if args.full {
+            return Ok(UsedMap::whole(on.layout.disk.len));
+        }
+        // Not the base's map: a file of ours may equal what lies in free blocks.
+        UsedMap::read(&minted, &on.layout.disk).with_context(|| on.base.name().to_owned())
+    };
+    plan.cards.iter().map(of).collect()
+}

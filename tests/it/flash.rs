@@ -1,0 +1,288 @@
+//! `flash`, `replace` and `verify` on what stands in for cards: files full of
+//! old bytes, and loop devices where there is root.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{
+    Loop, Mounted, Run, Scratch, base, boot_names, boot_text, extract, partitions, tool,
+};
+
+const GARBAGE: u8 = 0xa5;
+
+/// A card in a file: `len` bytes, none of them zero.
+fn card(scratch: &Scratch, name: &str, len: usize) -> PathBuf {
+    let path = scratch.path(name);
+    let mut file = File::create(&path).expect("a file");
+    for _ in 0..len >> 20 {
+        file.write_all(&[GARBAGE; 1 << 20]).expect("room");
+    }
+    path
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn flash(scratch: &Scratch, args: &[&str]) -> Run {
+    let all: Vec<&str> = ["flash", "--yes"]
+        .into_iter()
+        .chain(args.iter().copied())
+        .collect();
+    scratch.cardmint(&all)
+}
+
+/// The partitions of a card, judged by those who know their file systems.
+#[track_caller]
+fn judge(scratch: &Scratch, card: &Path) {
+    assert_eq!(partitions(card), partitions(&base("trixie-arm64")));
+    for (number, judge, args) in [(0, "fsck.vfat", ["-n"]), (1, "e2fsck", ["-fn"])] {
+        let part = scratch.path("part");
+        extract(card, number, &part);
+        let all = [args[0], utf8(&part)];
+        tool(judge, &all).expect(0);
+    }
+}
+
+fn record(scratch: &Scratch) -> toml::Table {
+    let text = fs::read_to_string(scratch.path("c/cluster.lock")).expect("a record");
+    text.parse().expect("TOML")
+}
+
+fn state_of(scratch: &Scratch, node: &str) -> String {
+    let record = record(scratch);
+    let state = &record["card"][node]["state"];
+    state.as_str().expect("text").to_owned()
+}
+
+fn last_line(run: &Run) -> serde_json::Value {
+    let line = run.stdout.lines().last().expect("lines");
+    serde_json::from_str(line).expect("a line of JSON")
+}
+
+#[test]
+fn cards_full_of_old_bytes_hold_sound_file_systems() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let cards = [
+        card(&scratch, "a", 160 << 20),
+        card(&scratch, "b", 160 << 20),
+    ];
+    let run = flash(
+        &scratch,
+        &[
+            "--json",
+            &format!("0={}", utf8(&cards[0])),
+            &format!("raspberrypi1={}", utf8(&cards[1])),
+        ],
+    )
+    .expect(0);
+    for (number, path) in cards.iter().enumerate() {
+        judge(&scratch, path);
+        let marker = boot_text(path, "cardmint.toml");
+        assert!(marker.contains(&format!("raspberrypi{number}")), "{marker}");
+        assert!(boot_names(path).contains(&"user-data".to_owned()));
+        let number = number.to_string();
+        let node = format!("raspberrypi{number}");
+        scratch.cardmint(&["verify", &node, utf8(path)]).expect(0);
+        assert_eq!(state_of(&scratch, &number), "verified");
+    }
+    let done = last_line(&run);
+    assert_eq!(done["event"], "done");
+    let image = base("trixie-arm64");
+    let len = fs::metadata(image).expect("a base").len();
+    for node in done["nodes"].as_array().expect("nodes") {
+        assert_eq!(node["result"], "verified");
+        // The free blocks were left alone.
+        assert!(node["written"].as_u64().expect("a number") < len, "{node}");
+    }
+    // The card and the image of a node are the same node.
+    let flashed = record(&scratch)["node"]["0"].clone();
+    scratch.cardmint(&["build", "--nodes", "0"]).expect(0);
+    assert_eq!(record(&scratch)["node"]["0"], flashed);
+    assert!(scratch.path("c/handover/known_hosts").exists());
+}
+
+#[test]
+fn every_byte_is_written_on_demand() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    flash(&scratch, &["0", "--to", utf8(&path), "--full"]).expect(0);
+    scratch.cardmint(&["build", "--nodes", "0"]).expect(0);
+    let image = fs::read(scratch.path("c/images/raspberrypi0.img")).expect("an image");
+    let card = fs::read(&path).expect("a card");
+    assert!(card[..image.len()] == image);
+    assert!(card[image.len()..].iter().all(|&byte| byte == GARBAGE));
+}
+
+#[test]
+fn a_second_time_little_is_written_and_other_nodes_are_pointed_out() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    flash(&scratch, &["0", "--to", utf8(&path)]).expect(0);
+    let again = flash(&scratch, &["0", "--to", utf8(&path), "--json"]).expect(0);
+    assert_eq!(last_line(&again)["nodes"][0]["written"], 0);
+    // One byte that went wrong since is mended.
+    let (root, _) = partitions(&path)[1];
+    let file = File::options().write(true).open(&path).expect("a card");
+    file.write_all_at(&[1, 2, 3], root + 1024 + 120)
+        .expect("written");
+    let mended = flash(&scratch, &["0", "--to", utf8(&path), "--json"]).expect(0);
+    assert_ne!(last_line(&mended)["nodes"][0]["written"], 0);
+    scratch.cardmint(&["verify", "0", utf8(&path)]).expect(0);
+
+    flash(&scratch, &["1", "--to", utf8(&path)])
+        .expect(0)
+        .says(&["holds raspberrypi0 of this very cluster, not raspberrypi1"]);
+    judge(&scratch, &path);
+    scratch.cardmint(&["verify", "1", utf8(&path)]).expect(0);
+    assert_eq!(state_of(&scratch, "0"), "overwritten");
+    assert_eq!(state_of(&scratch, "1"), "verified");
+}
+
+#[test]
+fn without_reading_back_the_record_says_so() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    let run = flash(&scratch, &["0", "--to", utf8(&path), "--no-verify"]).expect(0);
+    assert!(run.stdout.contains("not verified"), "{}", run.stdout);
+    assert_eq!(state_of(&scratch, "0"), "unverified");
+}
+
+#[test]
+fn what_may_not_be_written_stays_as_it_is() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let image = base("trixie-arm64");
+    let before = fs::read(&image).expect("a base");
+    flash(&scratch, &["0", "--to", utf8(&image)])
+        .expect(3)
+        .says(&["it is the base image itself"]);
+    assert!(fs::read(&image).expect("a base") == before);
+
+    let small = card(&scratch, "small", 8 << 20);
+    flash(&scratch, &["0", "--to", utf8(&small)])
+        .expect(3)
+        .says(&["too small: 8.3 MB, the image needs"]);
+    assert!(
+        fs::read(&small)
+            .expect("a card")
+            .iter()
+            .all(|&byte| byte == GARBAGE)
+    );
+    assert!(!scratch.path("c/cluster.lock").exists());
+
+    let card = card(&scratch, "a", 160 << 20);
+    let missing = scratch.path("missing");
+    flash(&scratch, &["0", "--to", utf8(&missing)]).expect(2);
+    scratch
+        .cardmint(&["flash", "0", "--to", utf8(&card)])
+        .expect(2)
+        .says(&["add --yes"]);
+    scratch
+        .cardmint(&["flash"])
+        .expect(2)
+        .says(&["name the cards"]);
+    let twice = [format!("0={}", utf8(&card)), format!("1={}", utf8(&card))];
+    flash(&scratch, &[&twice[0], &twice[1]])
+        .expect(2)
+        .says(&["is named twice"]);
+    flash(&scratch, &["0", &twice[1]]).expect(2);
+    flash(&scratch, &["0", "1", "--to", utf8(&card)]).expect(2);
+}
+
+#[test]
+fn two_cardmints_do_not_share_a_card() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    let held = File::open(&path).expect("a card");
+    held.lock().expect("a lock");
+    flash(&scratch, &["0", "--to", utf8(&path)])
+        .expect(3)
+        .says(&["is in use by another program"]);
+    assert!(
+        fs::read(&path)
+            .expect("a card")
+            .iter()
+            .all(|&byte| byte == GARBAGE)
+    );
+}
+
+#[test]
+fn a_replaced_node_keeps_its_identity_unless_it_is_renewed() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [old, new] = ["old", "new"].map(|name| card(&scratch, name, 160 << 20));
+    scratch
+        .cardmint(&["replace", "1", "--yes", "--to", utf8(&new)])
+        .expect(2)
+        .says(&["was never made"]);
+    flash(&scratch, &["1", "--to", utf8(&old)]).expect(0);
+    let known_hosts = || fs::read_to_string(scratch.path("c/handover/known_hosts")).expect("hosts");
+    let before = known_hosts();
+    scratch
+        .cardmint(&["replace", "1", "--yes", "--to", utf8(&new)])
+        .expect(0);
+    assert_eq!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
+    assert_eq!(known_hosts(), before);
+
+    scratch
+        .cardmint(&[
+            "replace",
+            "1",
+            "--yes",
+            "--new-identity",
+            "--to",
+            utf8(&new),
+        ])
+        .expect(0);
+    assert_ne!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
+    assert_ne!(known_hosts(), before);
+    assert_eq!(
+        record(&scratch)["node"]["1"]["generation"].as_integer(),
+        Some(1)
+    );
+    scratch.cardmint(&["verify", "1", utf8(&new)]).expect(0);
+    scratch.cardmint(&["verify", "1", utf8(&old)]).expect(4);
+}
+
+#[test]
+fn a_full_disk_under_a_file_is_told() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let Some(disk) = Loop::attach(&scratch.write("disk", vec![0; 40 << 20])) else {
+        return;
+    };
+    tool("mkfs.ext4", &["-q", disk.path()]).expect(0);
+    let at = scratch.path("mnt");
+    fs::create_dir(&at).expect("a directory");
+    let _mounted = Mounted::at(&disk, utf8(&at));
+    let path = at.join("card");
+    File::create(&path)
+        .and_then(|file| file.set_len(160 << 20))
+        .expect("a sparse file");
+    flash(&scratch, &["0", "--to", utf8(&path), "--full"])
+        .expect(1)
+        .says(&["its file system is full"]);
+    assert_eq!(state_of(&scratch, "0"), "failed");
+}
+
+#[test]
+fn loop_devices_are_cards_when_that_is_allowed() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    let Some(device) = Loop::attach(&path) else {
+        return;
+    };
+    flash(&scratch, &["0", "--to", device.path()])
+        .expect(3)
+        .says(&["is a fixed disk", "--allow-fixed"]);
+    flash(&scratch, &["0", "--to", device.path(), "--allow-fixed"]).expect(0);
+    scratch.cardmint(&["verify", "0", device.path()]).expect(0);
+    let listed = scratch.cardmint(&["devices"]).expect(0);
+    assert!(
+        listed.stdout.contains("raspberrypi0 of c (cardmint)"),
+        "{}",
+        listed.stdout
+    );
+    drop(device);
+    judge(&scratch, &path);
+}
