@@ -17,6 +17,9 @@ pub const CHUNK_LEN: usize = 4 << 20;
 /// [`CHUNK_LEN`] bytes but the last.
 pub type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> io::Result<()>;
 
+/// The same with the digest of each chunk.
+pub type EachDigested<'a> = &'a mut dyn FnMut(u64, &[u8], &Sha256Digest) -> io::Result<()>;
+
 /// SHA-256 of every chunk of a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkDigests(Arc<[Sha256Digest]>);
@@ -70,6 +73,20 @@ pub(crate) fn digest_pieces(chunk: &[u8], offset: u64, pieces: &[Range<u64>]) ->
         hasher.update(&chunk[within(piece, offset)]);
     }
     Sha256Digest(hasher.finalize().into())
+}
+
+/// The same where the digest of the `whole` chunk is known: mostly all of it is
+/// used.
+pub(crate) fn digest_used(
+    chunk: &[u8],
+    offset: u64,
+    pieces: &[Range<u64>],
+    whole: &Sha256Digest,
+) -> Sha256Digest {
+    match pieces {
+        [piece] if piece.end - piece.start == chunk.len() as u64 => *whole,
+        _ => digest_pieces(chunk, offset, pieces),
+    }
 }
 
 /// A range of an image as one of a chunk that holds the bytes from `offset` on.
@@ -145,9 +162,12 @@ impl ChunkHasher {
         }
     }
 
-    pub(super) fn update(&mut self, chunk: &[u8]) {
+    /// Takes the next chunk; returns its own digest.
+    pub(super) fn update(&mut self, chunk: &[u8]) -> Sha256Digest {
         self.whole.update(chunk);
-        self.chunks.push(chunk_digest(chunk));
+        let digest = chunk_digest(chunk);
+        self.chunks.push(digest);
+        digest
     }
 
     /// Digest of all bytes, and those of the chunks.

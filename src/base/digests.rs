@@ -3,7 +3,7 @@
 use std::io;
 
 use super::cache::Known;
-use super::chunk::{ChunkHasher, Each};
+use super::chunk::{ChunkHasher, Each, EachDigested, chunk_digest};
 use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::{Event, Sink};
@@ -27,12 +27,12 @@ impl Base {
     ) -> Result<Digests, BaseError> {
         match self.known_digests(cache) {
             Some(digests) => Ok(digests),
-            None => self.digest_while(cache, sink, interrupt, &mut |_, _| Ok(())),
+            None => self.digest_while(cache, sink, interrupt, &mut |_, _, _| Ok(())),
         }
     }
 
-    /// Passes every chunk on to `each`, in order, and returns the digests of
-    /// what went by; digests that are known already are not computed again.
+    /// Passes every chunk on to `each`, in order and with its digest, and returns
+    /// the digests of what went by; digests that are known already are not computed again.
     ///
     /// # Errors
     /// Where the base is damaged, unreadable or changes meanwhile, where `each`
@@ -42,15 +42,20 @@ impl Base {
         cache: &Cache,
         sink: &dyn Sink,
         interrupt: &Interrupt,
-        each: Each<'_>,
+        each: EachDigested<'_>,
     ) -> Result<Digests, BaseError> {
         let known = self.known_digests(cache);
         let mut hasher = known.is_none().then(ChunkHasher::new);
+        let mut known_chunks = known
+            .iter()
+            .flat_map(|known| known.chunks.as_slice().iter().copied());
         self.pass(sink, interrupt, &mut |offset, chunk| {
-            if let Some(hasher) = &mut hasher {
-                hasher.update(chunk);
-            }
-            each(offset, chunk)
+            let digest = match &mut hasher {
+                Some(hasher) => hasher.update(chunk),
+                // As many as there are chunks, which recalling them made sure of.
+                None => known_chunks.next().unwrap_or_else(|| chunk_digest(chunk)),
+            };
+            each(offset, chunk, &digest)
         })?;
         let digests = match (known, hasher) {
             (Some(known), _) => known,

@@ -22,11 +22,11 @@ pub(super) fn pass_xz(base: &XzBase, each: Each<'_>) -> io::Result<u64> {
     let decoders = cores.min(affordable).max(1);
     thread::scope(|scope| {
         // Decoder k takes blocks k, k + n, …: taking from them in turn gives the
-        // blocks in order, and nobody runs further ahead than its channel allows.
-        let channels: Vec<Receiver<io::Result<Vec<u8>>>> = (0..decoders)
+        // blocks in order, and nobody runs further ahead than its channel allows:
+        // by one block.
+        let channels: Vec<Receiver<io::Result<Piece>>> = (0..decoders)
             .map(|first| {
-                // A rendezvous: a decoder starts its next block when the last is taken.
-                let (sender, receiver) = sync_channel(0);
+                let (sender, receiver) = sync_channel(base.pieces());
                 let numbers = (first..base.blocks()).step_by(decoders);
                 scope.spawn(move || decode_blocks(base, numbers, &sender));
                 receiver
@@ -34,23 +34,31 @@ pub(super) fn pass_xz(base: &XzBase, each: Each<'_>) -> io::Result<u64> {
             .collect();
         let mut chunker = Chunker::default();
         for number in 0..base.blocks() {
-            let block = channels[number % decoders]
-                .recv()
-                .map_err(io::Error::other)??;
-            chunker.push(&block, each)?;
+            let channel = &channels[number % decoders];
+            while let Piece::Bytes(bytes) = channel.recv().map_err(io::Error::other)?? {
+                chunker.push(&bytes, each)?;
+            }
         }
         chunker.finish(each)
     })
 }
 
+/// What a decoder passes on.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// The block is over, and its check agrees.
+    End,
+}
+
 fn decode_blocks(
     base: &XzBase,
     numbers: impl Iterator<Item = usize>,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
+    sender: &SyncSender<io::Result<Piece>>,
 ) {
     for number in numbers {
+        let end = base.decode_pieces(number, |bytes| sender.send(Ok(Piece::Bytes(bytes))).is_ok());
         // The receiver is gone when the pass has failed; nothing is left to do.
-        if sender.send(base.decode(number)).is_err() {
+        if sender.send(end.map(|()| Piece::End)).is_err() {
             return;
         }
     }

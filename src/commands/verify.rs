@@ -12,7 +12,8 @@ use serde_json::json;
 use super::difference::{self, Differences, MAX_REGIONS};
 use super::workspace::Workspace;
 use super::{Context, Usage};
-use crate::base::chunk::{CHUNK_LEN, digest_pieces};
+use crate::base::Sha256Digest;
+use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
@@ -95,7 +96,7 @@ fn expect_card(
     };
     let used = UsedMap::read(&minted, &on.layout.disk)?;
     let mut digests = BTreeMap::new();
-    let mut put = |offset: u64, base: &[u8]| {
+    let mut put = |offset: u64, base: &[u8], whole: &Sha256Digest| {
         let len = base.len() as u64;
         let pieces: Vec<_> = used.within(offset, len).collect();
         if pieces.is_empty() {
@@ -108,7 +109,7 @@ fn expect_card(
             card.overlay.apply(offset, &mut bytes);
             digest_pieces(&bytes, offset, &pieces)
         } else {
-            digest_pieces(base, offset, &pieces)
+            digest_used(base, offset, &pieces, whole)
         };
         digests.insert(index, digest);
     };
@@ -116,8 +117,8 @@ fn expect_card(
         &workspace.cache,
         &context.progress,
         &context.interrupt,
-        &mut |offset, base| {
-            put(offset, base);
+        &mut |offset, base, whole| {
+            put(offset, base, whole);
             Ok(())
         },
     )?;

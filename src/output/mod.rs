@@ -120,8 +120,9 @@ impl Build<'_> {
 
     fn pass(&self, lanes: &mut [Lane<'_>]) -> Result<Digests, OutputError> {
         let digests = fan_out(lanes, CHUNK_LEN, |each| {
+            let put = &mut |offset, chunk: &[u8], _: &_| each(offset, chunk);
             self.base
-                .digest_while(self.cache, self.sink, self.interrupt, each)
+                .digest_while(self.cache, self.sink, self.interrupt, put)
         })?;
         Ok(digests)
     }

@@ -46,7 +46,7 @@ impl Bench {
             &self.cache(),
             &Silent,
             &Interrupt::default(),
-            &mut |_, chunk| {
+            &mut |_, chunk, _| {
                 all.extend_from_slice(chunk);
                 Ok(())
             },
@@ -453,7 +453,7 @@ fn whoever_takes_the_bytes_may_fail() {
         &bench.cache(),
         &Silent,
         &Interrupt::default(),
-        &mut |_, _| Err(std::io::ErrorKind::StorageFull.into()),
+        &mut |_, _, _| Err(std::io::ErrorKind::StorageFull.into()),
     );
     match result {
         Err(BaseError::Consumer { source, .. }) => {

@@ -13,6 +13,8 @@ use crate::base::ReadAt;
 
 /// A decoder for a dictionary of 64 MiB (`xz -9`) needs 65 MiB.
 const MEMORY_LIMIT: u64 = 96 << 20;
+/// Compressed bytes read at a time.
+const READ_LEN: usize = 256 << 10;
 /// A block header is at most this long (3.1.1).
 const MAX_BLOCK_HEADER_LEN: u64 = 1024;
 
@@ -39,56 +41,149 @@ pub(super) fn is_affordable(
 /// # Errors
 /// `InvalidData` where it is damaged, otherwise what reading says.
 pub(super) fn decode(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8>> {
-    // LZMA2 stores what does not shrink, at three bytes in 64 KiB; the header
-    // and check take at most 1 KiB + 64 bytes.
-    let bound = block.len + block.len / 4096 + 2048;
-    let (Ok(len), true) = (usize::try_from(block.len), block.unpadded_len <= bound) else {
-        return Err(damaged(block));
-    };
-    let input = wrap(source, block, flags)?;
-    let mut stream = Stream::new_stream_decoder(MEMORY_LIMIT, 0).map_err(io::Error::from)?;
-    // One byte more than it should be shows a block that is longer.
-    let mut output = Vec::with_capacity(len + 1);
-    loop {
-        let from = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
-        let before = (stream.total_in(), output.len());
-        let rest = input.get(from..).unwrap_or_default();
-        match stream.process_vec(rest, &mut output, Action::Finish) {
-            Ok(Status::StreamEnd) if output.len() == len => return Ok(output),
-            Ok(Status::Ok) if before != (stream.total_in(), output.len()) => {}
-            Err(Error::MemLimit) => return Err(too_large(block)),
-            Ok(_) | Err(_) => return Err(damaged(block)),
+    let mut decoder = Decoder::new(source, block, flags)?;
+    let bytes = decoder.next(decoder.left)?;
+    decoder.finish()?;
+    Ok(bytes)
+}
+
+/// Decodes a block piece by piece.
+pub(super) struct Decoder<'a> {
+    source: &'a dyn ReadAt,
+    block: &'a Block,
+    stream: Stream,
+    /// What the stream has not taken yet, from `taken` on.
+    input: Vec<u8>,
+    taken: usize,
+    /// Bytes of the block that were read.
+    read: u64,
+    /// What ends the stream, until it has gone to `input`.
+    tail: Option<Vec<u8>>,
+    /// Bytes that are still to be decoded.
+    left: usize,
+    is_over: bool,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(
+        source: &'a dyn ReadAt,
+        block: &'a Block,
+        flags: [u8; 2],
+    ) -> io::Result<Self> {
+        // LZMA2 stores what does not shrink, at three bytes in 64 KiB; the header
+        // and check take at most 1 KiB + 64 bytes.
+        let bound = block.len + block.len / 4096 + 2048;
+        let (Ok(left), true) = (usize::try_from(block.len), block.unpadded_len <= bound) else {
+            return Err(damaged(block));
+        };
+        Ok(Self {
+            source,
+            block,
+            stream: Stream::new_stream_decoder(MEMORY_LIMIT, 0).map_err(io::Error::from)?,
+            input: begin(source, block, 0, flags)?,
+            taken: 0,
+            read: 0,
+            tail: Some(end(block, flags)),
+            left,
+            is_over: false,
+        })
+    }
+
+    /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// `InvalidData` where the block is damaged or shorter, otherwise what
+    /// reading says.
+    pub(super) fn next(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        let mut output = Vec::with_capacity(len);
+        while output.len() < len && !self.is_over {
+            self.step(&mut output)?;
         }
+        if output.len() != len {
+            return Err(damaged(self.block));
+        }
+        self.left = self.left.saturating_sub(len);
+        Ok(output)
+    }
+
+    /// Makes sure that the block ends here, and that its check agrees.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        let mut more = Vec::with_capacity(1);
+        while !self.is_over {
+            self.step(&mut more)?;
+            if !more.is_empty() {
+                return Err(damaged(self.block));
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
+        if self.taken == self.input.len() {
+            self.refill()?;
+        }
+        let before = (self.stream.total_in(), output.len());
+        let action = match self.tail {
+            Some(_) => Action::Run,
+            None => Action::Finish,
+        };
+        let result = self
+            .stream
+            .process_vec(&self.input[self.taken..], output, action);
+        let taken = self.stream.total_in() - before.0;
+        self.taken += usize::try_from(taken).unwrap_or(usize::MAX);
+        match result {
+            Ok(Status::StreamEnd) => self.is_over = true,
+            Ok(Status::Ok) if before != (self.stream.total_in(), output.len()) => {}
+            Err(Error::MemLimit) => return Err(too_large(self.block)),
+            Ok(_) | Err(_) => return Err(damaged(self.block)),
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        self.taken = 0;
+        let left = self.block.file_len() - self.read;
+        if left > 0 {
+            let len = usize::try_from(left).map_or(READ_LEN, |left| left.min(READ_LEN));
+            self.input.resize(len, 0);
+            let offset = self.block.file_offset + self.read;
+            self.source.read_exact_at(&mut self.input, offset)?;
+            self.read += len as u64;
+        } else {
+            self.input = self.tail.take().unwrap_or_default();
+        }
+        Ok(())
     }
 }
 
-/// The block as a stream of its own: header, block, index of one record, footer.
-fn wrap(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8>> {
-    let mut stream = begin(source, block, block.file_len(), flags)?;
+/// What makes a block a stream of its own: an index of one record, and a footer.
+fn end(block: &Block, flags: [u8; 2]) -> Vec<u8> {
     let mut index = vec![0, 1];
     push_number(&mut index, block.unpadded_len);
     push_number(&mut index, block.len);
     index.resize(index.len().next_multiple_of(4), 0);
     let crc = crc32fast::hash(&index);
     index.extend_from_slice(&crc.to_le_bytes());
-    stream.extend_from_slice(&index);
 
     // "Backward Size" counts in fours, less one (2.1.2.2); an index of one
     // record takes at most 28 bytes.
     let words = u32::try_from(index.len() / 4 - 1).unwrap_or(0);
     let mut tail = words.to_le_bytes().to_vec();
     tail.extend_from_slice(&flags);
-    stream.extend_from_slice(&crc32fast::hash(&tail).to_le_bytes());
-    stream.extend_from_slice(&tail);
-    stream.extend_from_slice(&FOOTER_MAGIC);
-    Ok(stream)
+    index.extend_from_slice(&crc32fast::hash(&tail).to_le_bytes());
+    index.extend_from_slice(&tail);
+    index.extend_from_slice(&FOOTER_MAGIC);
+    index
 }
 
 /// A stream header and the first `len` bytes of the block.
 fn begin(source: &dyn ReadAt, block: &Block, len: u64, flags: [u8; 2]) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(|_| damaged(block))?;
-    // The header, and in the end an index of one record and the footer.
-    let mut stream = Vec::with_capacity(len + 64);
+    let mut stream = Vec::with_capacity(len + 12);
     stream.extend_from_slice(&HEADER_MAGIC);
     stream.extend_from_slice(&flags);
     stream.extend_from_slice(&crc32fast::hash(&flags).to_le_bytes());

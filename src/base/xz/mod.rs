@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use index::{Index, IndexError};
 
 use super::ReadAt;
+use super::chunk::CHUNK_LEN;
 
 /// Decoded blocks kept, in bytes: four of the usual 24 MiB.
 const CACHE_LEN: usize = 96 << 20;
@@ -52,16 +53,45 @@ impl XzBase {
         self.index.blocks.len()
     }
 
-    /// Memory that decoding any one block takes at most, in bytes: the block, its
-    /// compressed bytes, and a dictionary as `xz -6` uses.
+    /// Memory that decoding ahead by any one block takes at most, in bytes: the
+    /// block, and a dictionary as `xz -6` uses.
     pub(crate) fn decoder_memory(&self) -> u64 {
         const DICTIONARY: u64 = 8 << 20;
-        let of = |block: &index::Block| block.len + block.file_len();
-        self.index.blocks.iter().map(of).max().unwrap_or(0) + DICTIONARY
+        let lens = self.index.blocks.iter().map(|block| block.len);
+        lens.max().unwrap_or(0) + DICTIONARY
+    }
+
+    /// Pieces that the longest block is passed on in.
+    pub(crate) fn pieces(&self) -> usize {
+        let lens = self.index.blocks.iter().map(|block| block.len);
+        let chunks = lens.max().unwrap_or(0) / CHUNK_LEN as u64;
+        usize::try_from(chunks).unwrap_or(0) + 1
+    }
+
+    /// Decodes a block past the cache and passes it on in pieces that end where
+    /// the base's chunks do, until `each` has enough.
+    pub(crate) fn decode_pieces(
+        &self,
+        number: usize,
+        mut each: impl FnMut(Vec<u8>) -> bool,
+    ) -> io::Result<()> {
+        let block = &self.index.blocks[number];
+        let mut decoder = block::Decoder::new(&*self.source, block, self.index.flags)?;
+        let (mut offset, end) = (block.offset, block.offset + block.len);
+        while offset < end {
+            let next = (offset / CHUNK_LEN as u64 + 1) * CHUNK_LEN as u64;
+            // At most a chunk.
+            let len = usize::try_from(next.min(end) - offset).unwrap_or(CHUNK_LEN);
+            if !each(decoder.next(len)?) {
+                return Ok(());
+            }
+            offset += len as u64;
+        }
+        decoder.finish()
     }
 
     /// Decodes a block past the cache.
-    pub(crate) fn decode(&self, number: usize) -> io::Result<Vec<u8>> {
+    fn decode(&self, number: usize) -> io::Result<Vec<u8>> {
         block::decode(&*self.source, &self.index.blocks[number], self.index.flags)
     }
 
