@@ -1,9 +1,10 @@
 //! Digesting a base: once in its lifetime, in the pass that uses its bytes.
 
 use std::io;
+use std::thread;
 
 use super::cache::Known;
-use super::chunk::{ChunkHasher, Each, EachDigested, chunk_digest};
+use super::chunk::{ChunkHasher, Each, EachDigested};
 use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::{Event, Sink};
@@ -44,39 +45,54 @@ impl Base {
         interrupt: &Interrupt,
         each: EachDigested<'_>,
     ) -> Result<Digests, BaseError> {
-        let known = self.known_digests(cache);
-        let mut hasher = known.is_none().then(ChunkHasher::new);
-        let mut known_chunks = known
-            .iter()
-            .flat_map(|known| known.chunks.as_slice().iter().copied());
-        self.pass(sink, interrupt, &mut |offset, chunk| {
-            let digest = match &mut hasher {
-                Some(hasher) => hasher.update(chunk),
-                // As many as there are chunks, which recalling them made sure of.
-                None => known_chunks.next().unwrap_or_else(|| chunk_digest(chunk)),
-            };
-            each(offset, chunk, &digest)
-        })?;
-        let digests = match (known, hasher) {
-            (Some(known), _) => known,
-            (None, hasher) => {
-                let (raw, chunks) = hasher.unwrap_or_else(ChunkHasher::new).finish();
-                let published = match (&self.store, &self.file) {
-                    (Store::Raw(_), _) => raw,
-                    (_, Some(file)) => self.published_digest(file, interrupt)?,
-                    // The practice base is known by its contents alone.
-                    (_, None) => raw,
-                };
-                Digests {
-                    published,
-                    raw,
-                    chunks,
-                }
+        let digests = match self.known_digests(cache) {
+            Some(known) => {
+                let mut chunks = known.chunks.as_slice().iter();
+                self.pass(sink, interrupt, &mut |offset, chunk| {
+                    // As many as there are chunks, which recalling them made sure of.
+                    let missing = || io::Error::other("more chunks than digests");
+                    each(offset, chunk, chunks.next().ok_or_else(missing)?)
+                })?;
+                known
             }
+            None => self.digest_anew(sink, interrupt, each)?,
         };
         self.check_unchanged()?;
         self.remember(cache, Known::of(&digests, None));
         Ok(digests)
+    }
+
+    /// A pass that works out all digests; the file's own at the same time.
+    fn digest_anew(
+        &self,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+        each: EachDigested<'_>,
+    ) -> Result<Digests, BaseError> {
+        // The practice base is known by its contents alone, a raw file as well.
+        let file = match self.store {
+            Store::Raw(_) => None,
+            Store::Xz(_) | Store::Spooled(_) => self.file.as_ref(),
+        };
+        let mut hasher = ChunkHasher::new();
+        thread::scope(|scope| {
+            let published = file.map(|file| scope.spawn(|| self.published_digest(file, interrupt)));
+            self.pass(sink, interrupt, &mut |offset, chunk| {
+                let digest = hasher.update(chunk);
+                each(offset, chunk, &digest)
+            })?;
+            let (raw, chunks) = hasher.finish();
+            let published = match published.map(thread::ScopedJoinHandle::join) {
+                None => raw,
+                Some(Ok(published)) => published?,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+            };
+            Ok(Digests {
+                published,
+                raw,
+                chunks,
+            })
+        })
     }
 
     /// Makes sure that the base is the one a digest was published for, whether

@@ -5,9 +5,10 @@ use std::io;
 use std::ops::Range;
 use std::time::Instant;
 
+use super::read_back::fingerprint;
 use super::stream::Feed;
 use super::{HEAD_END, HEAD_LEN, Job, Outcome, Shared, Written, probe, read_back};
-use crate::base::chunk::{CHUNK_LEN, chunk_digest, digest_pieces, within};
+use crate::base::chunk::{CHUNK_LEN, chunk_digest, within};
 use crate::base::{ReadAt as _, Sha256Digest};
 use crate::card::error::{CardError, Doing};
 use crate::card::medium::{read_exact_at, write_all_at};
@@ -25,7 +26,7 @@ pub(super) struct Lane<'a> {
     pub(super) job: &'a Job<'a>,
     used_len: u64,
     /// What the used pieces of each chunk must read back as.
-    pub(super) digests: BTreeMap<usize, Sha256Digest>,
+    pub(super) fingerprints: BTreeMap<usize, blake3::Hash>,
     patched: BTreeMap<usize, Sha256Digest>,
     /// The first [`HEAD_LEN`] bytes, held back.
     head: AlignedBuf,
@@ -44,7 +45,7 @@ impl<'a> Lane<'a> {
             shared,
             job,
             used_len: job.used.used_len(),
-            digests: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
             patched: BTreeMap::new(),
             head: AlignedBuf::new(HEAD_LEN),
             is_headless: false,
@@ -96,7 +97,7 @@ impl<'a> Lane<'a> {
     fn write(&mut self, mut feed: Feed) -> Result<(), CardError> {
         self.prepare()?;
         while let Some(chunk) = feed.next() {
-            let shared = (chunk.pieces.as_slice(), chunk.digest);
+            let shared = (chunk.pieces.as_slice(), chunk.fingerprint);
             self.take(chunk.index, &chunk.bytes, Some(shared))?;
         }
         if feed.is_left_behind() {
@@ -160,12 +161,12 @@ impl<'a> Lane<'a> {
     }
 
     /// Deals with one chunk of the base: `shared` are its used pieces and their
-    /// digest, worked out for all cards.
+    /// fingerprint, worked out for all cards.
     fn take(
         &mut self,
         index: usize,
         base: &[u8],
-        shared: Option<(&[Range<u64>], Sha256Digest)>,
+        shared: Option<(&[Range<u64>], blake3::Hash)>,
     ) -> Result<(), CardError> {
         self.check_interrupt()?;
         self.next_index = index + 1;
@@ -184,11 +185,11 @@ impl<'a> Lane<'a> {
         } else {
             base
         };
-        let digest = match shared {
-            Some((shared, digest)) if !is_patched && shared == pieces => digest,
-            _ => digest_pieces(bytes, offset, &pieces),
+        let fingerprint = match shared {
+            Some((shared, known)) if !is_patched && shared == pieces => known,
+            _ => fingerprint(bytes, offset, &pieces),
         };
-        self.digests.insert(index, digest);
+        self.fingerprints.insert(index, fingerprint);
         for piece in pieces {
             let held_back = self.hold_back(&piece, bytes, offset);
             self.lay(held_back, bytes, offset)?;

@@ -21,7 +21,7 @@ use self::lane::Lane;
 use self::stream::{Chunk, Stream, Turnstile, Verdict};
 use super::error::CardError;
 use super::medium::Medium;
-use crate::base::chunk::{CHUNK_LEN, digest_used};
+use crate::base::chunk::CHUNK_LEN;
 use crate::base::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::layout::{Disk, UsedMap};
@@ -148,7 +148,7 @@ impl Flash<'_> {
             self.cache,
             self.sink,
             self.interrupt,
-            &mut |offset, bytes, whole| {
+            &mut |offset, bytes, _| {
                 let len = bytes.len() as u64;
                 if needed.within(offset, len).next().is_none() {
                     return Ok(());
@@ -158,7 +158,7 @@ impl Flash<'_> {
                     // Chunks of a base that is open can be counted in memory.
                     index: usize::try_from(offset).unwrap_or(usize::MAX) / CHUNK_LEN,
                     bytes: AlignedBuf::copy_of(bytes),
-                    digest: digest_used(bytes, offset, &pieces, whole),
+                    fingerprint: read_back::fingerprint(bytes, offset, &pieces),
                     pieces,
                 };
                 stream.push(&Arc::new(chunk))

@@ -1,13 +1,14 @@
-//! Reading a card back, past every cache, against the digests that were taken
+//! Reading a card back, past every cache, against the fingerprints that were taken
 //! while it was written.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HEAD_LEN;
 use super::lane::Lane;
-use crate::base::chunk::{CHUNK_LEN, digest_pieces, within};
+use crate::base::chunk::{CHUNK_LEN, within};
 use crate::card::error::{CardError, Doing};
 use crate::card::medium::{Medium, read_exact_at, write_all_at};
 use crate::output::{AlignedBuf, for_each_chunk};
@@ -17,6 +18,16 @@ use crate::report::event::Event;
 const READERS: usize = 2;
 /// A card with more wrong chunks than this is not worth a second try.
 const MAX_REWRITES: usize = 8;
+
+/// Tells the used pieces of a chunk from any others; `chunk` holds the bytes from
+/// `offset` on.
+pub(super) fn fingerprint(chunk: &[u8], offset: u64, pieces: &[Range<u64>]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for piece in pieces {
+        hasher.update(&chunk[within(piece, offset)]);
+    }
+    hasher.finalize()
+}
 
 /// Reads a card back; chunks that are wrong are written once more. Returns how
 /// many those were.
@@ -53,7 +64,7 @@ struct Wrong {
 }
 
 fn wrong_chunks(lane: &Lane<'_>, card: &dyn Medium) -> Result<Vec<Wrong>, CardError> {
-    let indexes: Vec<usize> = lane.digests.keys().copied().collect();
+    let indexes: Vec<usize> = lane.fingerprints.keys().copied().collect();
     let wrong = Mutex::new(Vec::new());
     let done = AtomicU64::new(0);
     for_each_chunk(&indexes, READERS, |index, buf| {
@@ -89,8 +100,8 @@ fn check(lane: &Lane<'_>, card: &dyn Medium, index: usize, buf: &mut [u8]) -> io
     for piece in &pieces {
         read_exact_at(card, &mut buf[within(piece, offset)], piece.start)?;
     }
-    let digest = digest_pieces(buf, offset, &pieces);
-    Ok(lane.digests.get(&index) == Some(&digest))
+    let found = fingerprint(buf, offset, &pieces);
+    Ok(lane.fingerprints.get(&index) == Some(&found))
 }
 
 fn repair(lane: &Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, CardError> {

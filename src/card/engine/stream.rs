@@ -12,7 +12,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::base::Sha256Digest;
 use crate::interrupt::Interrupt;
 use crate::output::AlignedBuf;
 use crate::report::event::{Event, Sink};
@@ -32,8 +31,8 @@ pub(super) struct Chunk {
     pub(super) bytes: AlignedBuf,
     /// What the base uses of it.
     pub(super) pieces: Vec<Range<u64>>,
-    /// Digest of these pieces.
-    pub(super) digest: Sha256Digest,
+    /// What tells these pieces from any others.
+    pub(super) fingerprint: blake3::Hash,
 }
 
 /// One card's end of the stream.
