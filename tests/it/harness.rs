@@ -210,6 +210,12 @@ impl Loop {
         Some(Self(run.stdout.trim().to_owned()))
     }
 
+    /// A device that was made already.
+    #[allow(dead_code, reason = "for tests/faults")]
+    pub(crate) fn adopt(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
     /// The device: `/dev/loop0`.
     pub(crate) fn path(&self) -> &str {
         &self.0

@@ -1,0 +1,244 @@
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Run, Scratch, base, tool};
+use crate::rig::{Card, Rig, with_faults};
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_write_error() {
+    let rig = with_faults(|rig| json!({ "write_error": rig.used_byte() }));
+    rig.flash(&[]).expect(1).says(&[
+        "raspberrypi0 on",
+        "writing failed at byte",
+        "partition 2",
+        "another reader",
+    ]);
+    assert!(rig.bad.is_headless());
+    assert_eq!(rig.state("0"), "failed");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_read_error() {
+    let rig = with_faults(|rig| json!({ "read_error": rig.used_byte() }));
+    rig.flash(&[])
+        .expect(1)
+        .says(&["reading back failed at byte", "partition 2"]);
+    assert!(rig.bad.is_headless());
+    assert_eq!(rig.state("0"), "failed");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_bit_that_flips_once_is_written_again() {
+    let rig = with_faults(|rig| json!({ "flip": [rig.used_byte(), 1] }));
+    let run = rig.flash(&["--no-probe"]).expect(0);
+    run.says(&["read back wrong; written once more", "partition 2"]);
+    rig.scratch
+        .cardmint(&["verify", "0", rig.bad.path()])
+        .expect(0);
+    assert_eq!(rig.state("0"), "verified");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_bit_that_keeps_flipping_makes_a_bad_card() {
+    let rig = with_faults(|rig| json!({ "flip": [rig.used_byte(), 1000] }));
+    let byte = format!("byte {} (partition 2) reads back wrong", rig.used_byte());
+    rig.flash(&[]).expect(4).says(&[
+        "the card is bad",
+        &byte,
+        "written twice",
+        "Use another card",
+    ]);
+    assert!(rig.bad.is_headless());
+    assert_eq!(rig.state("0"), "failed");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_counterfeit_that_wraps_around() {
+    let rig = Rig::new(&json!({ "holds": 64 << 20, "wraps": true }));
+    rig.flash(&[])
+        .expect(4)
+        .says(&["a counterfeit: it claims 268.4 MB and holds about 67.1 MB"]);
+    assert_eq!(rig.state("0"), "failed");
+    assert!(rig.bad.is_headless());
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_counterfeit_that_drops_what_it_cannot_hold() {
+    let rig = Rig::new(&json!({ "holds": 40 << 20 }));
+    rig.flash(&[])
+        .expect(4)
+        .says(&["a counterfeit", "and holds about"]);
+    rig.assert_good();
+    // Without the probe reading back finds it as well.
+    rig.flash(&["--no-probe"])
+        .expect(4)
+        .says(&["the card is bad"]);
+    assert!(rig.bad.is_headless());
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_reader_that_drops_off_the_bus_while_writing() {
+    let rig = with_faults(|rig| json!({ "die_at_write": rig.used_byte() }));
+    let run = rig.flash(&[]).expect(1);
+    assert!(run.stderr.contains("raspberrypi0 on"), "{}", run.stderr);
+    assert!(rig.bad.is_headless());
+    assert_eq!(rig.state("0"), "failed");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_reader_that_drops_off_the_bus_while_reading_back() {
+    let rig = with_faults(|rig| json!({ "die_at_read": rig.used_byte() }));
+    let run = rig.flash(&[]).expect(1);
+    assert!(run.stderr.contains("raspberrypi0 on"), "{}", run.stderr);
+    assert_eq!(rig.state("0"), "failed");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_stall_of_half_a_minute_delays_nobody_else() {
+    let rig = with_faults(|rig| json!({ "stall": [rig.used_byte(), 30] }));
+    let start = Instant::now();
+    let run = rig.flash(&["--json"]).expect(0);
+    assert!(start.elapsed() > Duration::from_secs(30));
+    let last: serde_json::Value =
+        serde_json::from_str(run.stdout.lines().last().expect("lines")).expect("JSON");
+    let seconds = |index: usize| {
+        last["nodes"][index]["writing_seconds"]
+            .as_f64()
+            .expect("a number")
+    };
+    assert!(seconds(0) > 29.0, "{last}");
+    assert!(seconds(1) < 25.0, "{last}");
+    rig.scratch
+        .cardmint(&["verify", "0", rig.bad.path()])
+        .expect(0);
+    assert_eq!(rig.state("0"), "verified");
+    rig.assert_good();
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_base_that_turns_out_corrupt_makes_no_good_card() {
+    let rig = Rig::new(&json!({}));
+    let image = rig.scratch.path("base.img.xz");
+    let raw = base("trixie-arm64");
+    let xz = Command::new("xz")
+        .args(["-T1", "--block-size=4MiB", "-1", "-c"])
+        .arg(&raw)
+        .output()
+        .expect("xz");
+    let mut bytes = xz.stdout;
+    // Far behind what a plan looks at.
+    let at = bytes.len() - 3000;
+    bytes[at] ^= 0x40;
+    std::fs::write(&image, bytes).expect("a file");
+    let manifest = rig.scratch.path("c/cluster.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let text = text.replace(raw.to_str().expect("UTF-8"), image.to_str().expect("UTF-8"));
+    std::fs::write(&manifest, text).expect("a manifest");
+    rig.flash(&[]).expect(1).says(&["is damaged"]);
+    for card in [&rig.bad, &rig.good] {
+        assert!(card.is_headless());
+    }
+    assert_eq!(
+        (rig.state("0"), rig.state("1")),
+        ("failed".into(), "failed".into())
+    );
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn two_cardmints_on_one_card() {
+    let rig = Rig::new(&json!({ "delay": 0.1 }));
+    let target = format!("0={}", rig.bad.path());
+    let args = ["flash", "--yes", "--allow-fixed", "--no-probe", &target];
+    let mut first = rig.scratch.command(&args).spawn().expect("it runs");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(
+        first.try_wait().expect("a child").is_none(),
+        "too quick to share"
+    );
+    let second = format!("1={}", rig.bad.path());
+    rig.scratch
+        .cardmint(&["flash", "--yes", "--allow-fixed", &second])
+        .expect(3)
+        .says(&["is in use by another program"]);
+    assert!(first.wait().expect("a child").success());
+    rig.scratch
+        .cardmint(&["verify", "0", rig.bad.path()])
+        .expect(0);
+    assert_eq!(rig.state("0"), "verified");
+}
+
+/// Answers questions on a terminal; between question and answer runs a command.
+fn answer(scratch: &Scratch, args: &[&str], hook: &str) -> Run {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
+    let command = scratch.command(args);
+    let mut python = Command::new("python3");
+    python
+        .arg(script)
+        .arg(hook)
+        .arg(command.get_program())
+        .args(args)
+        .current_dir(scratch.path("c"))
+        .env("HOME", scratch.path("home"))
+        .env("XDG_CACHE_HOME", scratch.path("cache"));
+    Run::of(&python.output().expect("python3"))
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_card_that_is_swapped_after_it_was_confirmed() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let card = Card::good(&scratch, "card");
+    let other = scratch.path("other");
+    tool(
+        "cp",
+        &[
+            card.file().to_str().expect("UTF-8"),
+            other.to_str().expect("UTF-8"),
+        ],
+    )
+    .expect(0);
+    let device = card.path().to_owned();
+    let swap = format!(
+        "PATH=$PATH:/usr/sbin; losetup -d {device}; losetup {device} {}",
+        other.display()
+    );
+    let target = format!("0={device}");
+    let args = ["flash", "--allow-fixed", &target];
+    let run = answer(&scratch, &args, &swap);
+    assert_eq!(run.code, 3, "{}", run.stdout);
+    for text in [
+        "is not the card that it was a moment ago",
+        "another card was inserted",
+    ] {
+        assert!(run.stdout.contains(text), "{}", run.stdout);
+    }
+    let bytes = std::fs::read(&other).expect("a card");
+    assert!(
+        bytes.iter().all(|&byte| byte == 0xa5),
+        "the other card was written"
+    );
+    // Unchanged, the same answers write it.
+    let run = answer(&scratch, &args, "true");
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.contains("something unknown"), "{}", run.stdout);
+}
