@@ -1,7 +1,8 @@
 //! Bases, and the cards made of them.
 
 use std::env;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -82,18 +83,39 @@ impl Card {
     /// A card of `len` bytes with `image` on it, in an empty folder `name` of
     /// its own, which keeps the logs after the test.
     pub(crate) fn with(generation: Generation, image: &Path, len: u64, name: &str) -> Self {
+        let path = Self::place(name);
+        let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        tool("cp", &["--sparse=always", &utf8(image), &utf8(&path)]).expect(0);
+        let file = OpenOptions::new().write(true).open(&path).expect("a card");
+        assert!(file.metadata().expect("a file").len() <= len);
+        file.set_len(len).expect("a sparse file");
+        Self::at(generation, path)
+    }
+
+    /// A card of `len` bytes whose first gibibytes hold what makes no sense, in
+    /// a folder of its own like [`Self::with`].
+    pub(crate) fn full_of_garbage(generation: Generation, len: u64, name: &str) -> Self {
+        let path = Self::place(name);
+        let mut file = File::create(&path).expect("a card");
+        let garbage = vec![0xa5; 1 << 20];
+        for _ in 0..len.min(2 * GIB) >> 20 {
+            file.write_all(&garbage).expect("room");
+        }
+        file.set_len(len).expect("a sparse file");
+        Self::at(generation, path)
+    }
+
+    fn place(name: &str) -> PathBuf {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("boot-{}", arch()))
             .join(name);
         // A card is gigabytes; a folder from an earlier run may hold one.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("a directory");
-        let path = dir.join("card.img");
-        let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        tool("cp", &["--sparse=always", &utf8(image), &utf8(&path)]).expect(0);
-        let file = OpenOptions::new().write(true).open(&path).expect("a card");
-        assert!(file.metadata().expect("a file").len() <= len);
-        file.set_len(len).expect("a sparse file");
+        dir.join("card.img")
+    }
+
+    fn at(generation: Generation, path: PathBuf) -> Self {
         let initramfs = generation.dir().join("initramfs8");
         Self {
             path,

@@ -66,7 +66,8 @@ impl Cluster {
         }
     }
 
-    /// A machine, switched off, with what `build` makes on a card of `len` bytes.
+    /// A machine, switched off, with what `flash` makes of a card of `len` bytes
+    /// that was full of something else.
     pub(crate) fn machine(
         &self,
         generation: Generation,
@@ -74,9 +75,11 @@ impl Cluster {
         address: Ipv4Addr,
         name: &str,
     ) -> Machine {
-        let image = self.build();
-        let card = Card::with(generation, &image, len, name);
-        fs::remove_file(image).expect("an image");
+        let card = Card::full_of_garbage(generation, len, name);
+        let path = card.path.to_str().expect("UTF-8");
+        self.scratch
+            .cardmint(&["flash", "pi7", "--yes", "--to", path])
+            .expect(0);
         Machine::new(card, self.login(), address)
     }
 
