@@ -228,7 +228,8 @@ impl Base {
         spool::digest_of_file(file.file.file(), interrupt, &|source| self.failed(source))
     }
 
-    fn check_unchanged(&self) -> Result<(), BaseError> {
+    /// Makes sure that the file is the one that was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<(), BaseError> {
         let Some(file) = &self.file else {
             return Ok(());
         };

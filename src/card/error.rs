@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use rustix::io::Errno;
 
 use super::Size;
+use super::medium::Medium;
 use crate::base::BaseError;
 use crate::interrupt::Interrupted;
 
@@ -83,6 +84,9 @@ pub enum CardError {
     /// The user asked to stop.
     #[error("interrupted; the card has no partition table and does not boot: flash it again")]
     Interrupted(#[from] Interrupted),
+    /// The user asked to stop before anything was written to the card.
+    #[error("interrupted; the card is as it was")]
+    Untouched,
 }
 
 /// What the engine was doing when the operating system said no.
@@ -93,25 +97,38 @@ pub(super) enum Doing {
 }
 
 impl CardError {
-    pub(super) fn io(doing: Doing, offset: u64, place: String, source: io::Error) -> Self {
-        let is = |errno: Errno| source.raw_os_error() == Some(errno.raw_os_error());
-        match source.kind() {
+    /// What an error of the operating system means for a card.
+    pub(super) fn io(
+        medium: &dyn Medium,
+        doing: Doing,
+        offset: u64,
+        place: String,
+        source: io::Error,
+    ) -> Self {
+        let is_full = matches!(
+            source.kind(),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-                if doing == Doing::Writing =>
-            {
-                Self::Full
+        );
+        // A card that was pulled shows as whatever its reader makes of that.
+        let is_gone = [Errno::NODEV, Errno::NXIO, Errno::NOMEDIUM]
+            .iter()
+            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()));
+        if is_gone || medium.check().is_err() {
+            Self::Gone
+        } else if is_full && doing == Doing::Writing && medium.can_be_full() {
+            Self::Full
+        } else if doing == Doing::Writing {
+            Self::Write {
+                offset,
+                place,
+                source,
             }
-            _ if is(Errno::NODEV) || is(Errno::NXIO) || is(Errno::NOMEDIUM) => Self::Gone,
-            _ if doing == Doing::Writing => Self::Write {
+        } else {
+            Self::Read {
                 offset,
                 place,
                 source,
-            },
-            _ => Self::Read {
-                offset,
-                place,
-                source,
-            },
+            }
         }
     }
 
@@ -120,7 +137,7 @@ impl CardError {
     pub fn is_interrupted(&self) -> bool {
         matches!(
             self,
-            Self::Interrupted(_) | Self::Base(BaseError::Interrupted(_))
+            Self::Interrupted(_) | Self::Untouched | Self::Base(BaseError::Interrupted(_))
         )
     }
 

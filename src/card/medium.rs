@@ -44,6 +44,20 @@ pub trait Medium: Send + Sync + std::fmt::Debug {
         Err(ErrorKind::Unsupported.into())
     }
 
+    /// Makes sure that this is still the card that was opened: an open reader
+    /// may be given another.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether there is room to run out of, as in a file on a file system.
+    fn can_be_full(&self) -> bool {
+        false
+    }
+
     /// The same card, opened anew for reading past every cache.
     ///
     /// # Errors

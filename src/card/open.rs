@@ -22,7 +22,10 @@ pub enum OpenError {
     )]
     Busy(PathBuf),
     /// The user may not write to it.
-    #[error("you may not write to {}", .0.display())]
+    #[error(
+        "you may not write to {}. Run the same once more with sudo, or join the group that may \
+         (`ls -l {}` tells which)", .0.display(), .0.display()
+    )]
     Denied(PathBuf),
     /// The card or its file system lets nobody write.
     #[error("{} is write-protected", .0.display())]
@@ -132,7 +135,7 @@ impl OpenCard {
 
     /// Has the kernel see the new partitions, and with `eject` the reader let go
     /// of the card. Says whether it did.
-    pub fn release(self, eject: bool) -> bool {
+    pub fn release(&self, eject: bool) -> bool {
         if self.id.inode.is_some() {
             return false;
         }
@@ -190,6 +193,15 @@ impl Medium for OpenCard {
                 _ => error,
             }
         })
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.check_identity(&self.file)
+            .map_err(|error| io::Error::new(ErrorKind::NotFound, error))
+    }
+
+    fn can_be_full(&self) -> bool {
+        self.id.inode.is_some()
     }
 
     fn reopen(&self) -> io::Result<Box<dyn Medium + '_>> {

@@ -77,6 +77,20 @@ pub struct CardEntry {
     pub overlay: Sha256Digest,
     /// cloud-init's instance-id.
     pub instance_id: String,
+    /// Identity generation.
+    pub generation: u32,
+    /// How many cards were made with this instance-id.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub copies: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(copies: &u32) -> bool {
+    *copies == 1
 }
 
 /// The contents of `cluster.lock`.
@@ -256,18 +270,48 @@ impl Record {
         self.cards.get(&Number(number))
     }
 
-    /// Notes how far a node's card got. Other nodes whose card this was, by its
-    /// serial number or by the instance-id `held` that was found on it, have
-    /// lost theirs.
-    pub fn set_card(&mut self, number: u32, card: CardEntry, held: Option<&str>) {
+    /// Notes how far a node's card got. A node whose only card this was, going by
+    /// the instance-id `held` that was found on it, has lost it.
+    pub fn set_card(&mut self, number: u32, mut card: CardEntry, held: Option<&str>) {
         for (other, entry) in &mut self.cards {
-            let is_it = entry.serial.is_some() && entry.serial == card.serial
-                || held == Some(entry.instance_id.as_str());
+            let serials_differ = entry
+                .serial
+                .as_ref()
+                .zip(card.serial.as_ref())
+                .is_some_and(|(one, other)| one != other);
+            let is_it = held == Some(entry.instance_id.as_str())
+                && entry.copies == 1
+                && entry.len == card.len
+                && !serials_differ;
             if is_it && other.0 != number {
                 entry.state = CardState::Overwritten;
             }
         }
+        // A second card with the same instance-id: neither can be told by it.
+        if let Some(before) = self.cards.get(&Number(number))
+            && before.instance_id == card.instance_id
+        {
+            let is_another = before.state != CardState::Writing && held != Some(&card.instance_id);
+            card.copies = before.copies + u32::from(is_another);
+        }
         self.cards.insert(Number(number), card);
+    }
+
+    /// Takes back what [`Self::set_card`] noted since `before`: nothing was written
+    /// to the node's card.
+    pub fn unset_card(&mut self, number: u32, before: &Self) {
+        match before.cards.get(&Number(number)) {
+            Some(entry) => drop(self.cards.insert(Number(number), entry.clone())),
+            None => drop(self.cards.remove(&Number(number))),
+        }
+        for (other, entry) in &mut self.cards {
+            if let Some(was) = before.cards.get(other)
+                && (was.at.as_str(), was.device.as_str())
+                    == (entry.at.as_str(), entry.device.as_str())
+            {
+                entry.state = was.state;
+            }
+        }
     }
 
     /// Gives a node its next identity; nothing is kept until an entry of that

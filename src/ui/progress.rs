@@ -31,10 +31,12 @@ impl Progress {
     /// Bars if standard error is a terminal, lines otherwise.
     #[must_use]
     pub fn new(verbosity: Verbosity) -> Self {
-        let bars = verbosity != Verbosity::Quiet && std::io::stderr().is_terminal();
+        let wants_bars = verbosity != Verbosity::Quiet && std::io::stderr().is_terminal();
+        let bars = wants_bars.then(MultiProgress::new);
         Self {
             verbosity,
-            bars: bars.then(MultiProgress::new),
+            // Bars that a terminal cannot draw would swallow the lines as well.
+            bars: bars.filter(|bars| !bars.is_hidden()),
             tasks: Arc::default(),
         }
     }

@@ -1,25 +1,35 @@
 """Runs a program on a terminal, and answers what it asks.
 
-    answer.py HOOK PROGRAM [ARG…]
+    answer.py STEPS PROGRAM [ARG…]
 
-Where it wants a device's name typed, types it; before it answers the last
-question, whether to overwrite, runs HOOK in a shell. Prints all that was shown.
+STEPS is JSON: a list of [pattern, command, answer]. Each pattern is waited for in
+what was shown since the one before; then the command runs in a shell, if there is
+one, and the answer is typed, with \\1 as in the pattern. Prints all that was shown
+and exits as the program does, or with 99 where a pattern never came.
 """
 
+import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 
-hook, program = sys.argv[1], sys.argv[2:]
+# Longer than any flash of the tests takes on a busy machine.
+PATIENCE = 120
+
+steps, program = json.loads(sys.argv[1]), sys.argv[2:]
 pid, terminal = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "dumb"
     os.execvp(program[0], program)
-shown = ""
-typed = overwritten = False
+shown, since = "", 0
 while True:
+    if not select.select([terminal], [], [], PATIENCE)[0]:
+        sys.stdout.write(f"{shown}\nnothing came within {PATIENCE} s; left: {steps}\n")
+        os.kill(pid, 9)
+        sys.exit(99)
     try:
         piece = os.read(terminal, 65536)
     except OSError:
@@ -27,14 +37,15 @@ while True:
     if not piece:
         break
     shown += piece.decode(errors="replace")
-    name = re.search(r"Type (\S+) to overwrite", shown)
-    if name and not typed:
-        typed = True
-        os.write(terminal, (name.group(1) + "\r").encode())
-    if "Overwrite" in shown and "?" in shown.split("Overwrite")[-1] and not overwritten:
-        overwritten = True
-        subprocess.run(["sh", "-c", hook], check=True)
-        os.write(terminal, b"y")
+    while steps and (found := re.search(steps[0][0], shown[since:])):
+        _, command, answer = steps.pop(0)
+        since += found.end()
+        if command:
+            subprocess.run(["sh", "-c", command], check=True)
+        os.write(terminal, found.expand(answer).encode())
 _, status = os.waitpid(pid, 0)
 sys.stdout.write(shown)
+if steps:
+    sys.stdout.write(f"\nnever came: {steps}\n")
+    sys.exit(99)
 sys.exit(os.waitstatus_to_exitcode(status))

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Run, Scratch, base, tool};
-use crate::rig::{Card, Rig, with_faults};
+use crate::harness::base;
+use crate::rig::{Rig, with_faults};
 
 #[test]
 #[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
@@ -185,60 +185,4 @@ fn two_cardmints_on_one_card() {
         .cardmint(&["verify", "0", rig.bad.path()])
         .expect(0);
     assert_eq!(rig.state("0"), "verified");
-}
-
-/// Answers questions on a terminal; between question and answer runs a command.
-fn answer(scratch: &Scratch, args: &[&str], hook: &str) -> Run {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
-    let command = scratch.command(args);
-    let mut python = Command::new("python3");
-    python
-        .arg(script)
-        .arg(hook)
-        .arg(command.get_program())
-        .args(args)
-        .current_dir(scratch.path("c"))
-        .env("HOME", scratch.path("home"))
-        .env("XDG_CACHE_HOME", scratch.path("cache"));
-    Run::of(&python.output().expect("python3"))
-}
-
-#[test]
-#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
-fn a_card_that_is_swapped_after_it_was_confirmed() {
-    let scratch = Scratch::cluster("trixie-arm64", |text| text);
-    let card = Card::good(&scratch, "card");
-    let other = scratch.path("other");
-    tool(
-        "cp",
-        &[
-            card.file().to_str().expect("UTF-8"),
-            other.to_str().expect("UTF-8"),
-        ],
-    )
-    .expect(0);
-    let device = card.path().to_owned();
-    let swap = format!(
-        "PATH=$PATH:/usr/sbin; losetup -d {device}; losetup {device} {}",
-        other.display()
-    );
-    let target = format!("0={device}");
-    let args = ["flash", "--allow-fixed", &target];
-    let run = answer(&scratch, &args, &swap);
-    assert_eq!(run.code, 3, "{}", run.stdout);
-    for text in [
-        "is not the card that it was a moment ago",
-        "another card was inserted",
-    ] {
-        assert!(run.stdout.contains(text), "{}", run.stdout);
-    }
-    let bytes = std::fs::read(&other).expect("a card");
-    assert!(
-        bytes.iter().all(|&byte| byte == 0xa5),
-        "the other card was written"
-    );
-    // Unchanged, the same answers write it.
-    let run = answer(&scratch, &args, "true");
-    assert_eq!(run.code, 0, "{}", run.stdout);
-    assert!(run.stdout.contains("something unknown"), "{}", run.stdout);
 }

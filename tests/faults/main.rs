@@ -16,6 +16,7 @@
 #[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
 mod harness;
 
+mod asked;
 mod cards;
 mod rig;
 mod signals;

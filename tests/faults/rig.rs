@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,19 @@ use crate::harness::{Loop, Run, Scratch, base, extract, partitions, tool};
 pub(crate) const CARD_LEN: u64 = 256 << 20;
 const BASE: &str = "trixie-arm64";
 
+/// Held while there are cards: who waits for cards would take those of others.
+static SLOTS: RwLock<()> = RwLock::new(());
+
 pub(crate) struct Rig {
     pub(crate) scratch: Scratch,
     pub(crate) good: Card,
     pub(crate) bad: Card,
+    _slots: RwLockReadGuard<'static, ()>,
+}
+
+/// Lets nobody else have cards.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    SLOTS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A loop device; its file keeps the bytes.
@@ -36,10 +46,16 @@ struct Server {
 impl Rig {
     /// A rig with a card that has these faults.
     pub(crate) fn new(faults: &Value) -> Self {
+        let slots = SLOTS.read().unwrap_or_else(PoisonError::into_inner);
         let scratch = Scratch::cluster(BASE, |text| text);
         let good = Card::good(&scratch, "good");
         let bad = Card::bad(&scratch, faults);
-        Self { scratch, good, bad }
+        Self {
+            scratch,
+            good,
+            bad,
+            _slots: slots,
+        }
     }
 
     /// Flashes both nodes, the first to the bad card.
@@ -72,12 +88,7 @@ impl Rig {
 
     /// What `cluster.lock` says of a node's card.
     pub(crate) fn state(&self, node: &str) -> String {
-        let text = fs::read_to_string(self.scratch.path("c/cluster.lock")).expect("a record");
-        let record: toml::Table = text.parse().expect("TOML");
-        record["card"][node]["state"]
-            .as_str()
-            .expect("text")
-            .to_owned()
+        state(&self.scratch, node)
     }
 
     /// The good card holds its node, whatever befell the other.
@@ -121,11 +132,6 @@ impl Card {
 
     pub(crate) fn path(&self) -> &str {
         self.device.as_ref().expect("attached").path()
-    }
-
-    /// The file that keeps its bytes.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
     }
 
     /// Whether no machine would find a partition table.
@@ -195,7 +201,15 @@ impl Server {
     }
 }
 
-fn garbage(path: &Path) {
+/// What `cluster.lock` says of a node's card.
+pub(crate) fn state(scratch: &Scratch, node: &str) -> String {
+    let text = fs::read_to_string(scratch.path("c/cluster.lock")).expect("a record");
+    let record: toml::Table = text.parse().expect("TOML");
+    let state = &record["card"][node]["state"];
+    state.as_str().expect("text").to_owned()
+}
+
+pub(crate) fn garbage(path: &Path) {
     use std::io::Write as _;
     let mut file = File::create(path).expect("a file");
     for _ in 0..CARD_LEN >> 20 {

@@ -30,8 +30,12 @@ pub(super) struct Lane<'a> {
     patched: BTreeMap<usize, Sha256Digest>,
     /// The first [`HEAD_LEN`] bytes, held back.
     head: AlignedBuf,
+    /// Whether anything was written to the card.
+    is_touched: bool,
     /// Whether the card's old partition table is overwritten.
     is_headless: bool,
+    /// Whether the new one was begun.
+    has_head: bool,
     /// What the card holds, where it is compared.
     compared: AlignedBuf,
     next_index: usize,
@@ -48,7 +52,9 @@ impl<'a> Lane<'a> {
             fingerprints: BTreeMap::new(),
             patched: BTreeMap::new(),
             head: AlignedBuf::new(HEAD_LEN),
+            is_touched: false,
             is_headless: false,
+            has_head: false,
             compared: AlignedBuf::new(0),
             next_index: 0,
             done: 0,
@@ -76,11 +82,11 @@ impl<'a> Lane<'a> {
         });
         let result = self.write(feed);
         sink.send(Event::Ended { task });
-        result?;
+        result.map_err(|error| self.abandon(error))?;
         let writing = start.elapsed();
         let start = Instant::now();
         let rewritten = if self.shared.flash.verify {
-            read_back::run(&self)?
+            read_back::run(&self).map_err(|error| self.abandon(error))?
         } else {
             0
         };
@@ -101,7 +107,10 @@ impl<'a> Lane<'a> {
             self.take(chunk.index, &chunk.bytes, Some(shared))?;
         }
         if feed.is_left_behind() {
-            self.shared.alone.pass(|| self.go_on_alone())?;
+            let shared = self.shared;
+            shared
+                .alone
+                .pass(shared.flash.interrupt, || self.go_on_alone())??;
         }
         self.shared
             .verdict
@@ -114,6 +123,27 @@ impl<'a> Lane<'a> {
         self.complete()
     }
 
+    /// Makes sure that a card which is not complete does not look so.
+    fn abandon(&self, error: CardError) -> CardError {
+        if matches!(error, CardError::Gone) {
+            return error;
+        }
+        if !self.is_touched && error.is_interrupted() {
+            return CardError::Untouched;
+        }
+        if !self.has_head {
+            return error;
+        }
+        let medium = self.job.medium;
+        if medium.check().is_err() {
+            return CardError::Gone;
+        }
+        // Already lost: if this fails as well, the card says so by itself.
+        let zeros = AlignedBuf::new(self.head_len());
+        let _ = write_all_at(medium, &zeros, 0).and_then(|()| medium.flush());
+        error
+    }
+
     fn check_interrupt(&self) -> Result<(), CardError> {
         Ok(self.shared.flash.interrupt.check()?)
     }
@@ -121,6 +151,7 @@ impl<'a> Lane<'a> {
     /// Makes a card that is written in full unbootable, and finds out whether it
     /// can be what it claims to be.
     fn prepare(&mut self) -> Result<(), CardError> {
+        self.check_interrupt()?;
         if self.job.delta {
             return Ok(());
         }
@@ -133,9 +164,13 @@ impl<'a> Lane<'a> {
                         .sink
                         .send(Event::Noticed { message: &message });
                 }
-                result => result.map_err(|source| self.failed(Doing::Writing, 0, source))?,
+                result => {
+                    self.is_touched = true;
+                    result.map_err(|source| self.failed(Doing::Writing, 0, source))?;
+                }
             }
         }
+        self.check_interrupt()?;
         self.behead()?;
         if self.job.probe {
             probe::probe(self.job.medium, &self.shared.flash.nonce)?;
@@ -145,13 +180,15 @@ impl<'a> Lane<'a> {
 
     /// Overwrites the partition table, once.
     fn behead(&mut self) -> Result<(), CardError> {
-        if !self.is_headless {
-            let zeros = AlignedBuf::new(self.head_len());
-            self.put(&zeros, 0)?;
-            self.job.medium.flush().map_err(CardError::Sync)?;
-            self.is_headless = true;
+        if self.is_headless {
+            return Ok(());
         }
-        Ok(())
+        // From the first byte on there is no way back.
+        self.is_touched = true;
+        self.is_headless = true;
+        let zeros = AlignedBuf::new(self.head_len());
+        self.put(&zeros, 0)?;
+        self.job.medium.flush().map_err(CardError::Sync)
     }
 
     /// Length of the head on a card that may be shorter than it.
@@ -238,6 +275,8 @@ impl<'a> Lane<'a> {
     }
 
     fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+        // A reader that is open may have been given another card.
+        self.job.medium.check().map_err(|_| CardError::Gone)?;
         write_all_at(self.job.medium, bytes, offset)
             .map_err(|source| self.failed(Doing::Writing, offset, source))?;
         self.written += bytes.len() as u64;
@@ -259,7 +298,8 @@ impl<'a> Lane<'a> {
                 .map_err(|source| CardError::BaseFailed(format!("{}: {source}", base.name())))?;
             self.take(index, &buf[..len], None)?;
         }
-        Ok(())
+        let base = self.shared.flash.base;
+        base.check_unchanged().map_err(CardError::Base)
     }
 
     /// Writes the head, now that all the rest is on the card for good.
@@ -268,6 +308,8 @@ impl<'a> Lane<'a> {
         medium.flush().map_err(CardError::Sync)?;
         let len = self.head_len();
         let head = std::mem::replace(&mut self.head, AlignedBuf::new(0));
+        self.is_touched = true;
+        self.has_head = true;
         if self.is_headless {
             self.put(&head[..len], 0)?;
         } else {
@@ -282,12 +324,8 @@ impl<'a> Lane<'a> {
     }
 
     pub(super) fn failed(&self, doing: Doing, offset: u64, source: io::Error) -> CardError {
-        CardError::io(
-            doing,
-            offset,
-            self.shared.flash.disk.place_of(offset),
-            source,
-        )
+        let place = self.shared.flash.disk.place_of(offset);
+        CardError::io(self.job.medium, doing, offset, place, source)
     }
 }
 

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use self::lane::Lane;
-use self::stream::{Chunk, Stream, Turnstile, Verdict};
+use self::stream::{Chunk, Settled, Stream, Turnstile, Verdict};
 use super::error::CardError;
 use super::medium::Medium;
 use crate::base::chunk::CHUNK_LEN;
@@ -91,6 +91,9 @@ pub struct Flash<'a> {
     pub wipe: bool,
     /// Distinguishes the marks of this run from those of any other.
     pub nonce: [u8; 16],
+    /// Called with a job's number as soon as its fate is known, which may be long
+    /// before that of others.
+    pub done: &'a (dyn Fn(usize, &Outcome) + Sync),
     /// Where progress goes.
     pub sink: &'a dyn Sink,
     /// Whether to stop.
@@ -124,13 +127,22 @@ impl Flash<'_> {
             let handles: Vec<_> = lanes
                 .into_iter()
                 .zip(feeds)
-                .map(|(lane, feed)| scope.spawn(move || lane.run(feed)))
+                .enumerate()
+                .map(|(number, (lane, feed))| {
+                    scope.spawn(move || {
+                        let outcome = lane.run(feed);
+                        (self.done)(number, &outcome);
+                        outcome
+                    })
+                })
                 .collect();
+            let settled = Settled(&shared.verdict);
             let digests = self.pass(stream, &needed);
             shared.verdict.settle(match &digests {
                 Ok(_) => Ok(()),
                 Err(error) => Err(super::whole_message(error)),
             });
+            drop(settled);
             let outcomes = handles
                 .into_iter()
                 .map(|handle| match handle.join() {

@@ -32,15 +32,19 @@ pub(super) fn probe(medium: &dyn Medium, nonce: &[u8; 16]) -> Result<(), CardErr
     let mut mark = AlignedBuf::new(MARK_LEN);
     for &position in &positions {
         fill(&mut mark, nonce, position);
-        write_all_at(medium, &mark, position).map_err(failed(Doing::Writing, position))?;
+        write_all_at(medium, &mark, position).map_err(failed(medium, Doing::Writing, position))?;
     }
     medium.flush().map_err(CardError::Sync)?;
-    let again = medium.reopen().map_err(failed(Doing::Reading, 0))?;
+    let again = medium.reopen().map_err(failed(medium, Doing::Reading, 0))?;
     let mut found = AlignedBuf::new(MARK_LEN);
     let mut wrap = 0;
     let mut first_bad = None;
     for (index, &position) in positions.iter().enumerate() {
-        read_exact_at(&*again, &mut found, position).map_err(failed(Doing::Reading, position))?;
+        read_exact_at(&*again, &mut found, position).map_err(failed(
+            medium,
+            Doing::Reading,
+            position,
+        ))?;
         let holds_mark_of = |other: &u64| {
             let mut mark = [0; MARK_LEN];
             fill(&mut mark, nonce, *other);
@@ -108,9 +112,9 @@ fn search(
     while bad - good > PRECISION {
         let middle = (good + (bad - good) / 2) / BLOCK_LEN * BLOCK_LEN;
         fill(&mut mark, nonce, middle);
-        write_all_at(medium, &mark, middle).map_err(failed(Doing::Writing, middle))?;
+        write_all_at(medium, &mark, middle).map_err(failed(medium, Doing::Writing, middle))?;
         medium.flush().map_err(CardError::Sync)?;
-        read_exact_at(again, &mut found, middle).map_err(failed(Doing::Reading, middle))?;
+        read_exact_at(again, &mut found, middle).map_err(failed(medium, Doing::Reading, middle))?;
         if *found == *mark {
             good = middle;
         } else {
@@ -130,13 +134,9 @@ fn fill(mark: &mut [u8], nonce: &[u8; 16], position: u64) {
     }
 }
 
-fn failed(doing: Doing, offset: u64) -> impl Fn(io::Error) -> CardError {
+fn failed(medium: &dyn Medium, doing: Doing, offset: u64) -> impl Fn(io::Error) -> CardError {
     move |source| {
-        CardError::io(
-            doing,
-            offset,
-            "while its size was probed".to_owned(),
-            source,
-        )
+        let place = "while its size was probed".to_owned();
+        CardError::io(medium, doing, offset, place, source)
     }
 }

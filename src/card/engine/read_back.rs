@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::HEAD_LEN;
 use super::lane::Lane;
 use crate::base::chunk::{CHUNK_LEN, within};
 use crate::card::error::{CardError, Doing};
@@ -33,7 +32,7 @@ pub(super) fn fingerprint(chunk: &[u8], offset: u64, pieces: &[Range<u64>]) -> b
 /// many those were.
 ///
 /// # Errors
-/// Where a chunk stays wrong: then the card is without a partition table.
+/// Where a chunk stays wrong.
 pub(super) fn run(lane: &Lane<'_>) -> Result<usize, CardError> {
     let flash = &lane.shared.flash;
     let medium = lane.job.medium;
@@ -48,12 +47,6 @@ pub(super) fn run(lane: &Lane<'_>) -> Result<usize, CardError> {
     });
     let result = wrong_chunks(lane, &*card).and_then(|wrong| repair(lane, &*card, &wrong));
     flash.sink.send(Event::Ended { task });
-    if let Err(CardError::Bad { .. } | CardError::Read { .. }) = &result {
-        // Already lost: if this fails as well, the card says so by itself.
-        let len = usize::try_from(medium.len()).map_or(HEAD_LEN, |len| len.min(HEAD_LEN));
-        let head = AlignedBuf::new(len);
-        let _ = write_all_at(medium, &head, 0).and_then(|()| medium.flush());
-    }
     result
 }
 
@@ -72,7 +65,13 @@ fn wrong_chunks(lane: &Lane<'_>, card: &dyn Medium) -> Result<Vec<Wrong>, CardEr
         let error = match check(lane, card, index, buf) {
             Ok(true) => None,
             Ok(false) => Some(None),
-            Err(source) => Some(Some(source)),
+            Err(source) => {
+                // Nobody waits for the rest of a card that was pulled.
+                if lane.job.medium.check().is_err() {
+                    return Err(CardError::Gone);
+                }
+                Some(Some(source))
+            }
         };
         if let Some(error) = error
             && let Ok(mut wrong) = wrong.lock()
@@ -108,6 +107,9 @@ fn repair(lane: &Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, 
     let Some(first) = wrong.first() else {
         return Ok(0);
     };
+    // What reads wrong may be another card.
+    let medium = lane.job.medium;
+    medium.check().map_err(|_| CardError::Gone)?;
     if wrong.len() > MAX_REWRITES {
         let offset = first_difference(lane, card, first.index)?;
         return Err(CardError::Bad {
@@ -125,13 +127,6 @@ fn repair(lane: &Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, 
 /// Writes a chunk once more and reads it back.
 fn rewrite(lane: &Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), CardError> {
     let index = wrong.index;
-    if let Some(source) = &wrong.error {
-        let again = io::Error::from_raw_os_error(source.raw_os_error().unwrap_or(0));
-        let error = lane.failed(Doing::Reading, lane.shared.range(index).0, again);
-        if matches!(error, CardError::Gone) {
-            return Err(error);
-        }
-    }
     let (offset, len) = lane.shared.range(index);
     let at = match wrong.error {
         Some(_) => offset,
@@ -151,6 +146,7 @@ fn rewrite(lane: &Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), Card
         .read_minted(lane.job.overlay, &mut buf[..len], offset)?;
     for piece in lane.used().within(offset, len as u64) {
         let bytes = &buf[within(&piece, offset)];
+        lane.job.medium.check().map_err(|_| CardError::Gone)?;
         write_all_at(lane.job.medium, bytes, piece.start)
             .map_err(|source| lane.failed(Doing::Writing, piece.start, source))?;
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::output::AlignedBuf;
 use crate::report::event::{Event, Sink};
 
@@ -190,8 +190,12 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// The first word counts.
     pub(super) fn settle(&self, result: Result<(), String>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(result);
         self.settled.notify_all();
     }
 
@@ -207,6 +211,16 @@ impl Verdict {
                 .wait(result)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+/// Settles a verdict for the worse where the pass ends in a panic: nobody shall
+/// wait for ever.
+pub(super) struct Settled<'a>(pub(super) &'a Verdict);
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.0.settle(Err("reading it ended in a bug".to_owned()));
     }
 }
 
@@ -227,16 +241,36 @@ impl Turnstile {
     }
 
     /// Waits for a place and holds it while `work` runs.
-    pub(super) fn pass<T>(&self, work: impl FnOnce() -> T) -> T {
+    ///
+    /// # Errors
+    /// Where the user asks to stop meanwhile.
+    pub(super) fn pass<T>(
+        &self,
+        interrupt: &Interrupt,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Interrupted> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         while *free == 0 {
-            free = self.left.wait(free).unwrap_or_else(PoisonError::into_inner);
+            interrupt.check()?;
+            let (guard, _) = self
+                .left
+                .wait_timeout(free, Duration::from_millis(200))
+                .unwrap_or_else(PoisonError::into_inner);
+            free = guard;
         }
         *free -= 1;
         drop(free);
-        let result = work();
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.left.notify_one();
-        result
+        let _place = Place(self);
+        Ok(work())
+    }
+}
+
+/// A place that is given back, even by a panic.
+struct Place<'a>(&'a Turnstile);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.left.notify_one();
     }
 }

@@ -1,5 +1,6 @@
 //! Which cards: found, judged, freed of mounts.
 
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,10 +8,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::card::{Content, Device, System, Use, printable_path};
 use crate::cli::CardArgs;
+use crate::commands::workspace::Workspace;
 use crate::commands::{Refused, Usage};
 use crate::plan::Plan;
 use crate::plan::guard::{self, Demands, Refusal};
 use crate::ui::ask;
+
+const IS_BASE: &str = "it is the base image itself";
 
 /// A card for one node of the plan.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Chosen {
 pub(super) struct Guard {
     pub(super) system: System,
     demands: Demands,
+    /// Device and inode of each base.
+    base_files: Vec<(u64, u64)>,
     /// Bytes that each node of the plan needs.
     lens: Vec<u64>,
     unmount: bool,
@@ -33,17 +39,27 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(plan: &Plan<'_>, args: &CardArgs) -> Result<Self> {
+    pub(super) fn new(plan: &Plan<'_>, args: &CardArgs, workspace: &Workspace) -> Result<Self> {
         let system = System::default();
-        let paths = plan.bases.iter().filter_map(|on| on.base.path());
-        let files: Vec<(&Path, &str)> =
-            paths.clone().map(|path| (path, "the base image")).collect();
+        let bases = plan.bases.iter().filter_map(|on| on.base.path());
+        let mut files: Vec<(&Path, &str)> =
+            bases.clone().map(|path| (path, "the base image")).collect();
+        // `.` has no name to show.
+        let dir = workspace.dir.canonicalize()?;
+        files.push((&dir, "the cluster's directory"));
         let mut protected = system
             .protected(&files)
             .context("looking for the disks of this system")?;
-        for path in paths {
-            let path = path.canonicalize()?.to_string_lossy().into_owned();
-            protected.push((path, "it is the base image itself".to_owned()));
+        let mut base_files = Vec::new();
+        for path in bases {
+            let metadata = path.metadata()?;
+            base_files.push((metadata.dev(), metadata.ino()));
+            // A base may be a disk itself.
+            if metadata.file_type().is_block_device()
+                && let Ok(disk) = system.device(path)
+            {
+                protected.push((disk.name, IS_BASE.to_owned()));
+            }
         }
         let len = |card: &crate::plan::Card| plan.bases[card.base].layout.disk.len;
         Ok(Self {
@@ -53,6 +69,7 @@ impl Guard {
                 allow_fixed: args.allow_fixed,
                 protected,
             },
+            base_files,
             lens: plan.cards.iter().map(len).collect(),
             unmount: args.unmount,
             asks: !args.yes && ask::can_ask(),
@@ -61,10 +78,18 @@ impl Guard {
 
     /// Why a device may not be written for a node of the plan.
     pub(super) fn refusals(&self, card: usize, device: &Device) -> Vec<Refusal> {
-        let demands = Demands {
+        let mut demands = Demands {
             len: self.lens[card],
             ..self.demands.clone()
         };
+        // Whatever it is called.
+        if let Ok(metadata) = device.path.metadata()
+            && self.base_files.contains(&(metadata.dev(), metadata.ino()))
+        {
+            demands
+                .protected
+                .push((device.name.clone(), IS_BASE.to_owned()));
+        }
         guard::refusals(device, &demands)
     }
 

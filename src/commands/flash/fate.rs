@@ -2,7 +2,7 @@
 
 use anyhow::Error;
 
-use crate::card::{Device, Written};
+use crate::card::{Device, Outcome, Written};
 use crate::cluster::CardState;
 use crate::commands::exit_code;
 use crate::exit::ExitCode;
@@ -39,15 +39,16 @@ impl Made {
         }
     }
 
-    pub(super) fn state(&self) -> CardState {
-        match &self.result {
-            Ok(written) if written.verifying.is_some() => CardState::Verified,
-            Ok(_) => CardState::Unverified,
-            Err(_) => CardState::Failed,
-        }
-    }
-
     pub(super) fn problem(&self) -> Option<String> {
         self.result.as_ref().err().map(|error| format!("{error:#}"))
+    }
+}
+
+/// What the record says of a card that ended so.
+pub(super) fn state(outcome: &Outcome) -> CardState {
+    match outcome {
+        Ok(written) if written.verifying.is_some() => CardState::Verified,
+        Ok(_) => CardState::Unverified,
+        Err(_) => CardState::Failed,
     }
 }

@@ -110,18 +110,27 @@ pub(super) fn mint(
         sink.send(Event::Noticed { message: &message });
     }
     let used = used_maps(&plan, args)?;
-    let guard = Guard::new(&plan, args)?;
+    let guard = Guard::new(&plan, args, &workspace)?;
     let mut run = Run::new(workspace, &plan, &used, args, sink);
     if named.is_empty() {
-        wait::run(context, &guard, &mut run)?;
-    } else {
-        let chosen = guard.choose(&paths)?;
-        if !args.yes {
-            show::confirm(context, &plan, &chosen)?;
+        let mut left = (0..plan.cards.len()).collect();
+        let result = wait::run(context, &guard, &mut run, &mut left);
+        if let Err(error) = result
+            && (run.made.is_empty() || context.interrupt.check().is_ok())
+        {
+            if run.made.is_empty() {
+                return Err(error);
+            }
+            crate::ui::complain(&format!("{error:#}"));
         }
-        run.write(context, chosen)?;
+        return run.finish(context, &left);
     }
-    run.finish(context)
+    let chosen = guard.choose(&paths)?;
+    if !args.yes {
+        show::confirm(context, &plan, &chosen)?;
+    }
+    run.write(context, chosen)?;
+    run.finish(context, &[])
 }
 
 /// What each card must hold.

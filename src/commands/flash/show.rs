@@ -53,24 +53,36 @@ pub(super) fn confirm(context: &mut Context<'_>, plan: &Plan<'_>, chosen: &[Chos
     }
     context.out.flush()?;
     for Chosen { device, .. } in chosen {
-        if device.kind != Kind::File && (device.is_fixed() || device.len() > LARGE) {
-            let question = format!(
-                "{} is a {} of {}. Type {} to overwrite it",
-                printable_path(&device.path),
-                what(device),
-                Size(device.len()),
-                device.name
-            );
-            if ask::text(&question, String::new())?.trim() != device.name {
-                bail!(Refused("nothing was written".into()));
-            }
-        }
+        confirm_disk(device)?;
     }
     let these = match chosen {
         [one] => format!("Overwrite {}?", printable_path(&one.device.path)),
         many => format!("Overwrite these {} cards?", many.len()),
     };
     if !ask::confirm(&these)? {
+        bail!(Refused("nothing was written".into()));
+    }
+    Ok(())
+}
+
+/// Whether it is rather a disk than a card, so that its name is to be typed.
+pub(super) fn is_disk(device: &Device) -> bool {
+    device.kind != Kind::File && (device.is_fixed() || device.len() > LARGE)
+}
+
+/// Has the name of a disk typed.
+pub(super) fn confirm_disk(device: &Device) -> Result<()> {
+    if !is_disk(device) {
+        return Ok(());
+    }
+    let question = format!(
+        "{} is a {} of {}. Type {} to overwrite it",
+        printable_path(&device.path),
+        what(device),
+        Size(device.len()),
+        device.name
+    );
+    if ask::text(&question, String::new())?.trim() != device.name {
         bail!(Refused("nothing was written".into()));
     }
     Ok(())

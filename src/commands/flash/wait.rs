@@ -8,54 +8,73 @@ use anyhow::{Context as _, Result};
 use super::cards::{Chosen, Guard};
 use super::show;
 use super::write::Run;
-use crate::card::{Content, Device, DeviceId, Size, printable_path};
+use crate::card::{Content, Device, Size, printable_path};
 use crate::commands::Context;
+use crate::interrupt::Interrupt;
 use crate::plan::guard::Refusal;
 use crate::report::event::Event;
 use crate::ui::ask;
 
 /// How often the slots are looked at.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a reader takes to tell of all cards that were inserted together.
+/// How long a reader takes to tell of all cards that were inserted together, and
+/// a desktop to mount them.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Writes every node of the plan to the cards that come.
-pub(super) fn run(context: &mut Context<'_>, guard: &Guard, run: &mut Run<'_>) -> Result<()> {
-    let mut waiting: Vec<usize> = (0..run.plan.cards.len()).collect();
-    // Whoever is not asked must not lose what was in the machine before.
-    let mut seen: Vec<DeviceId> = Vec::new();
+/// A slot by its device's number: what is in it may change.
+type Slot = (u32, u32);
+
+/// Writes the nodes that are `left` to the cards that come; takes each out of
+/// `left` when it is on a card.
+pub(super) fn run(
+    context: &mut Context<'_>,
+    guard: &Guard,
+    run: &mut Run<'_>,
+    left: &mut Vec<usize>,
+) -> Result<()> {
+    let mut slots: Vec<Slot> = Vec::new();
     if run.args.yes {
-        seen = scan(guard)?.into_iter().map(|device| device.id).collect();
+        // Whoever is not asked must not lose what was in the machine before.
+        slots = scan(guard)?.iter().map(|device| device.id.number).collect();
     }
     let mut told = None;
-    while let Some(&next) = waiting.first() {
-        if context.interrupt.check().is_err() && !run.made.is_empty() {
-            break;
-        }
-        context.interrupt.check()?;
-        if told != Some(next) {
+    while let Some(&next) = left.first() {
+        if told.replace((next, left.len())) != Some((next, left.len())) {
             let message = format!(
                 "insert the card for {} ({} to go; Ctrl-C ends)",
                 run.plan.cards[next].node.hostname,
-                waiting.len()
+                left.len()
             );
             run.sink.send(Event::Noticed { message: &message });
-            told = Some(next);
         }
-        let mut fresh = fresh(guard, next, &mut seen, run)?;
-        if fresh.is_empty() {
-            thread::sleep(PAUSE);
+        if inserted(guard, &mut slots.clone())?.is_empty() {
+            pause(PAUSE, &context.interrupt)?;
+            // Slots that are empty now may be filled next time.
+            let there = scan(guard)?;
+            slots.retain(|slot| there.iter().any(|device| device.id.number == *slot));
             continue;
         }
-        if waiting.len() > 1 {
-            thread::sleep(SETTLE);
-            fresh.extend(self::fresh(guard, next, &mut seen, run)?);
-        }
-        let chosen = pair(context, guard, run, &waiting, fresh)?;
-        waiting.retain(|card| !chosen.iter().any(|one| one.card == *card));
+        pause(SETTLE, &context.interrupt)?;
+        let fresh = inserted(guard, &mut slots)?;
+        let chosen = pair(context, guard, run, left, fresh)?;
         if !chosen.is_empty() {
             run.write(context, chosen)?;
         }
+        let plan = run.plan;
+        left.retain(|card| {
+            let is_done = |one: &super::fate::Made| one.card == *card && one.result.is_ok();
+            !run.made.iter().any(is_done)
+        });
+        // A node that found no good card is asked for again.
+        for one in run.made.iter().filter(|one| left.contains(&one.card)) {
+            if let Some(problem) = one.problem() {
+                let node = &plan.cards[one.card].node.hostname;
+                let message = format!("{node} is not on a card: {problem}");
+                run.sink.send(Event::Noticed { message: &message });
+            }
+        }
+        context.interrupt.check()?;
+        run.made.retain(|one| !left.contains(&one.card));
         told = None;
     }
     Ok(())
@@ -65,31 +84,19 @@ fn scan(guard: &Guard) -> Result<Vec<Device>> {
     guard.system.scan().context("looking for cards")
 }
 
-/// Cards that were not there before and may be written.
-fn fresh(
-    guard: &Guard,
-    next: usize,
-    seen: &mut Vec<DeviceId>,
-    run: &Run<'_>,
-) -> Result<Vec<Device>> {
-    let devices = scan(guard)?;
-    // A card that was taken out may come back as a new one.
-    seen.retain(|id| devices.iter().any(|device| device.id == *id));
+fn pause(time: Duration, interrupt: &Interrupt) -> Result<()> {
+    interrupt.check()?;
+    thread::sleep(time);
+    Ok(interrupt.check()?)
+}
+
+/// What is in slots that were empty before.
+fn inserted(guard: &Guard, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
     let mut fresh = Vec::new();
-    for device in devices {
-        if seen.contains(&device.id) {
-            continue;
-        }
-        seen.push(device.id.clone());
-        let refusals = guard.refusals(next, &device);
-        let is_card = device.is_portable() && !device.is_fixed();
-        if refusals.iter().all(Refusal::can_unmount) {
+    for device in scan(guard)? {
+        if !slots.contains(&device.id.number) {
+            slots.push(device.id.number);
             fresh.push(device);
-        } else if is_card {
-            for refusal in refusals {
-                let message = format!("{}: {refusal}", printable_path(&device.path));
-                run.sink.send(Event::Noticed { message: &message });
-            }
         }
     }
     Ok(fresh)
@@ -100,12 +107,12 @@ fn pair(
     context: &mut Context<'_>,
     guard: &Guard,
     run: &Run<'_>,
-    waiting: &[usize],
+    left: &[usize],
     devices: Vec<Device>,
 ) -> Result<Vec<Chosen>> {
     let mut chosen: Vec<Chosen> = Vec::new();
     for device in devices {
-        let Some(&card) = waiting.get(chosen.len()) else {
+        let Some(&card) = left.get(chosen.len()) else {
             break;
         };
         let one = Chosen {
@@ -113,31 +120,81 @@ fn pair(
             content: Content::read(&device.path),
             device,
         };
-        if !run.args.yes {
-            if let Some(warning) = show::other_node(run.plan, &one) {
-                context.tell(warning)?;
+        let path = printable_path(&one.device.path);
+        match choose(context, guard, run, one) {
+            Ok(Some(one)) => chosen.push(one),
+            Ok(None) => {}
+            Err(error) => {
+                context.interrupt.check()?;
+                let message = format!("{path}: {error:#}");
+                run.sink.send(Event::Noticed { message: &message });
             }
-            let question = format!(
-                "Write {} to {}, {}, {}; on it now, and then lost: {}?",
-                run.plan.cards[card].node.hostname,
-                printable_path(&one.device.path),
-                show::what(&one.device),
-                Size(one.device.len()),
-                one.content
-            );
-            if !ask::confirm(&question)? {
-                continue;
-            }
-        }
-        let device = guard.free(card, one.device)?;
-        let refusals = guard.refusals(card, &device);
-        for refusal in &refusals {
-            let message = format!("{}: {refusal}", printable_path(&device.path));
-            run.sink.send(Event::Noticed { message: &message });
-        }
-        if refusals.is_empty() {
-            chosen.push(Chosen { device, ..one });
         }
     }
     Ok(chosen)
+}
+
+/// A card that may be written and shall be; says why not where somebody could
+/// wonder.
+fn choose(
+    context: &mut Context<'_>,
+    guard: &Guard,
+    run: &Run<'_>,
+    one: Chosen,
+) -> Result<Option<Chosen>> {
+    let tell = |message: &str| run.sink.send(Event::Noticed { message });
+    let path = printable_path(&one.device.path);
+    let refusals = guard.refusals(one.card, &one.device);
+    if !refusals.iter().all(Refusal::can_unmount) {
+        if one.device.is_portable() && !one.device.is_fixed() {
+            for refusal in refusals {
+                tell(&format!("{path}: {refusal}"));
+            }
+        }
+        return Ok(None);
+    }
+    if let Content::Node { instance_id, .. } = &one.content
+        && run.has_made(instance_id)
+    {
+        tell(&format!(
+            "{path} was written just now: {}. Take it out",
+            one.content
+        ));
+        return Ok(None);
+    }
+    if run.args.yes && show::is_disk(&one.device) {
+        tell(&format!("{path} is a disk: name it, and it is written"));
+        return Ok(None);
+    }
+    if !run.args.yes && !agrees(context, run, &one)? {
+        return Ok(None);
+    }
+    let device = guard.free(one.card, one.device.clone())?;
+    if device.id != one.device.id {
+        tell(&format!(
+            "{path}: another card was inserted; take it out and insert it again"
+        ));
+        return Ok(None);
+    }
+    let refusals = guard.refusals(one.card, &device);
+    for refusal in &refusals {
+        tell(&format!("{path}: {refusal}"));
+    }
+    Ok(refusals.is_empty().then_some(Chosen { device, ..one }))
+}
+
+fn agrees(context: &mut Context<'_>, run: &Run<'_>, one: &Chosen) -> Result<bool> {
+    if let Some(warning) = show::other_node(run.plan, one) {
+        context.tell(warning)?;
+    }
+    show::confirm_disk(&one.device)?;
+    let question = format!(
+        "Write {} to {}, {}, {}; on it now, and then lost: {}?",
+        run.plan.cards[one.card].node.hostname,
+        printable_path(&one.device.path),
+        show::what(&one.device),
+        Size(one.device.len()),
+        one.content
+    );
+    Ok(ask::confirm(&question)?)
 }

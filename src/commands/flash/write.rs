@@ -1,13 +1,16 @@
 //! Writing: open, note in the record, run the engine, note again, report.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 
 use super::cards::Chosen;
-use super::fate::Made;
+use super::fate::{self, Made};
 use super::show;
 use crate::base::{BaseError, Digests};
-use crate::card::{Content, Flash, Job, Kind, OpenCard, Written};
+use crate::card::{CardError, Content, Flash, Job, Kind, OpenCard, Outcome, Written};
 use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::workspace::Workspace;
@@ -53,41 +56,46 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Writes the cards that were chosen, all at once.
-    pub(super) fn write(&mut self, context: &Context<'_>, chosen: Vec<Chosen>) -> Result<()> {
-        let mut opened = Vec::new();
-        for chosen in chosen {
-            if let Some(message) = show::other_node(self.plan, &chosen) {
-                self.sink.send(Event::Noticed { message: &message });
-            }
-            match OpenCard::open(&chosen.device) {
-                Ok(card) => opened.push(Opened { chosen, card }),
-                Err(error) => self.made.push(Made {
-                    card: chosen.card,
-                    device: chosen.device,
-                    result: Err(error.into()),
-                    is_ejected: false,
-                }),
-            }
-        }
-        self.note(opened.iter().map(|one| (&one.chosen, CardState::Writing)))?;
+    /// Writes the cards that were chosen, all of one base at once.
+    pub(super) fn write(&mut self, context: &Context<'_>, mut chosen: Vec<Chosen>) -> Result<()> {
         for base in 0..self.plan.bases.len() {
-            let of_base = |one: &mut Opened| self.plan.cards[one.chosen.card].base == base;
-            let group: Vec<Opened> = opened.extract_if(.., of_base).collect();
-            if !group.is_empty() {
-                self.write_group(context, base, group)?;
+            let of_base = |one: &mut Chosen| self.plan.cards[one.card].base == base;
+            let group: Vec<Chosen> = chosen.extract_if(.., of_base).collect();
+            // Opened no sooner than they are written: a reader that looks idle
+            // may be given another card.
+            let opened = self.open(context, group);
+            if !opened.is_empty() {
+                self.write_group(context, base, &opened)?;
             }
         }
         Ok(())
     }
 
+    fn open(&mut self, context: &Context<'_>, chosen: Vec<Chosen>) -> Vec<Opened> {
+        let mut opened = Vec::new();
+        for chosen in chosen {
+            if let Some(message) = show::other_node(self.plan, &chosen) {
+                self.sink.send(Event::Noticed { message: &message });
+            }
+            let result = match context.interrupt.check() {
+                Ok(()) => OpenCard::open(&chosen.device).map_err(anyhow::Error::from),
+                Err(_) => Err(CardError::Untouched.into()),
+            };
+            match result {
+                Ok(card) => opened.push(Opened { chosen, card }),
+                Err(error) => self.made.push(Made {
+                    card: chosen.card,
+                    device: chosen.device,
+                    result: Err(error),
+                    is_ejected: false,
+                }),
+            }
+        }
+        opened
+    }
+
     /// Writes the cards of one base from one reading of it.
-    fn write_group(
-        &mut self,
-        context: &Context<'_>,
-        base: usize,
-        group: Vec<Opened>,
-    ) -> Result<()> {
+    fn write_group(&mut self, context: &Context<'_>, base: usize, group: &[Opened]) -> Result<()> {
         let (args, on) = (self.args, &self.plan.bases[base]);
         let base_used = if args.full {
             UsedMap::whole(on.layout.disk.len)
@@ -97,6 +105,25 @@ impl<'a> Run<'a> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| anyhow!("asking for random numbers: {error}"))?;
+        let before = Record::load(&self.workspace.dir)?;
+        for one in group {
+            self.note(&one.chosen, CardState::Writing)?;
+        }
+        let ejected: Vec<AtomicBool> = group.iter().map(|_| AtomicBool::new(false)).collect();
+        // Told and let go one by one: the others may take long, or for ever.
+        let done = |number: usize, outcome: &Outcome| {
+            let Opened { chosen, card } = &group[number];
+            let noted = match outcome {
+                Err(CardError::Untouched) => self.unnote(chosen, &before),
+                outcome => self.note(chosen, fate::state(outcome)),
+            };
+            if let Err(error) = noted {
+                let message = format!("{error:#}");
+                self.sink.send(Event::Noticed { message: &message });
+            }
+            let is_ejected = card.release(outcome.is_ok() && !args.no_eject);
+            ejected[number].store(is_ejected, Ordering::Relaxed);
+        };
         let flash = Flash {
             base: &on.base,
             disk: &on.layout.disk,
@@ -105,27 +132,23 @@ impl<'a> Run<'a> {
             verify: !args.no_verify,
             wipe: args.wipe,
             nonce,
+            done: &done,
             sink: self.sink,
             interrupt: &context.interrupt,
         };
         let jobs: Vec<Job<'_>> = group.iter().map(|one| self.job(one)).collect();
         let (digests, outcomes) = flash.run(&jobs);
-        drop(jobs);
-        let mut states = Vec::new();
-        for (Opened { chosen, card }, outcome) in group.into_iter().zip(outcomes) {
-            let result = outcome.map_err(anyhow::Error::from);
-            let is_ejected = card.release(result.is_ok() && !args.no_eject);
-            let made = Made {
-                card: chosen.card,
-                device: chosen.device.clone(),
-                result,
-                is_ejected,
-            };
-            states.push((chosen, made.state()));
-            self.made.push(made);
-        }
-        self.keep(base, &digests)?;
-        self.note(states.iter().map(|(chosen, state)| (chosen, *state)))
+        let made = group.iter().zip(outcomes).zip(ejected);
+        let made: Vec<Made> = made
+            .map(|((one, outcome), ejected)| Made {
+                card: one.chosen.card,
+                device: one.chosen.device.clone(),
+                result: outcome.map_err(anyhow::Error::from),
+                is_ejected: ejected.into_inner(),
+            })
+            .collect();
+        self.made.extend(made);
+        self.keep(base, &digests)
     }
 
     fn job<'j>(&'j self, one: &'j Opened) -> Job<'j> {
@@ -174,62 +197,99 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Records how far cards got.
-    fn note<'c>(&self, cards: impl Iterator<Item = (&'c Chosen, CardState)>) -> Result<()> {
-        let at = jiff::Timestamp::now().strftime("%FT%TZ").to_string();
-        let entries: Vec<_> = cards
-            .map(|(chosen, state)| {
-                let card = &self.plan.cards[chosen.card];
-                let device = &chosen.device;
-                let held = match &chosen.content {
-                    Content::Node { instance_id, .. } => Some(instance_id.clone()),
-                    _ => None,
-                };
-                let entry = CardEntry {
-                    state,
-                    at: at.clone(),
-                    device: device.path.display().to_string(),
-                    serial: device
-                        .id
-                        .serial
-                        .clone()
-                        .filter(|_| !device.serial_of_reader),
-                    model: device.model.clone(),
-                    len: device.len(),
-                    overlay: card.overlay.digest(),
-                    instance_id: card.boot_files.instance_id.clone(),
-                };
-                (card.node.number, entry, held)
-            })
-            .collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
+    /// Records how far a card got.
+    fn note(&self, chosen: &Chosen, state: CardState) -> Result<()> {
+        let card = &self.plan.cards[chosen.card];
+        let device = &chosen.device;
+        let held = match &chosen.content {
+            Content::Node { instance_id, .. } => Some(instance_id.as_str()),
+            _ => None,
+        };
+        let own_serial = device.id.serial.clone();
+        let entry = CardEntry {
+            state,
+            at: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
+            device: device.path.display().to_string(),
+            serial: own_serial.filter(|_| !device.serial_of_reader),
+            model: device.model.clone(),
+            len: device.len(),
+            overlay: card.overlay.digest(),
+            instance_id: card.boot_files.instance_id.clone(),
+            generation: card.generation,
+            copies: 1,
+        };
         Record::update(&self.workspace.dir, |record| {
             record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
-            for (number, entry, held) in entries {
-                record.set_card(number, entry, held.as_deref());
-            }
+            record.set_card(card.node.number, entry, held);
         })?;
         Ok(())
     }
 
-    /// Writes the hand-over and the report.
-    pub(super) fn finish(mut self, context: &mut Context<'_>) -> Result<ExitCode> {
-        let handover = self.workspace.write_handover()?;
+    /// Takes that back: nothing was written.
+    fn unnote(&self, chosen: &Chosen, before: &Record) -> Result<()> {
+        let number = self.plan.cards[chosen.card].node.number;
+        Record::update(&self.workspace.dir, |record| {
+            record.unset_card(number, before);
+        })?;
+        Ok(())
+    }
+
+    /// Whether a card with this instance-id was written by this very run.
+    pub(super) fn has_made(&self, instance_id: &str) -> bool {
+        self.made.iter().any(|one| {
+            one.result.is_ok() && self.plan.cards[one.card].boot_files.instance_id == instance_id
+        })
+    }
+
+    /// Shows the report and writes the hand-over. `left` are nodes that no card
+    /// came for.
+    pub(super) fn finish(mut self, context: &mut Context<'_>, left: &[usize]) -> Result<ExitCode> {
         self.made.sort_by_key(|one| one.card);
-        let code = ExitCode::merge(self.made.iter().map(Made::code));
-        if self.args.json {
-            let nodes: Vec<_> = self
-                .made
+        let left_code = if left.is_empty() {
+            ExitCode::Done
+        } else {
+            ExitCode::Interrupted
+        };
+        let codes = self.made.iter().map(Made::code);
+        let code = ExitCode::merge(codes.chain([left_code]));
+        // The record has what is complete; what was planned may not be.
+        self.workspace.record = Record::load(&self.workspace.dir)?;
+        let handover = self.workspace.write_handover();
+        // Whoever closed the pipe still gets the exit code.
+        let _ = self.report(context, handover.as_deref().ok());
+        for one in &self.made {
+            if let Some(problem) = one.problem() {
+                let node = &self.plan.cards[one.card].node.hostname;
+                let path = crate::card::printable_path(&one.device.path);
+                crate::ui::complain(&format!("{node} on {path}: {problem}"));
+            }
+        }
+        if !left.is_empty() {
+            let names: Vec<&str> = left
                 .iter()
-                .map(|one| show::to_json(self.plan, one))
+                .map(|&card| self.plan.cards[card].node.hostname.as_str())
                 .collect();
+            crate::ui::complain(&format!("interrupted; not written: {}", names.join(", ")));
+        }
+        let handover = handover?;
+        if let (ExitCode::Done, false, Some(first)) = (code, self.args.json, self.made.first()) {
+            let first = &self.plan.cards[first.card].node.hostname;
+            let _ = context.tell(format_args!(
+                "\nPower the nodes on, then:\n  ssh -F {} {first}",
+                handover.join("ssh_config").display()
+            ));
+        }
+        Ok(code)
+    }
+
+    fn report(&self, context: &mut Context<'_>, handover: Option<&Path>) -> Result<()> {
+        if self.args.json {
+            let nodes = self.made.iter().map(|one| show::to_json(self.plan, one));
             let line = json!({
                 "event": "done",
                 "cluster": self.plan.cluster,
-                "nodes": nodes,
-                "handover": handover.display().to_string(),
+                "nodes": nodes.collect::<Vec<_>>(),
+                "handover": handover.map(|folder| folder.display().to_string()),
             });
             writeln!(context.out, "{line}")?;
         } else if !self.made.is_empty() {
@@ -238,20 +298,6 @@ impl<'a> Run<'a> {
                 context.tell(show::label(self.plan, one))?;
             }
         }
-        for one in &self.made {
-            if let Some(problem) = one.problem() {
-                let node = &self.plan.cards[one.card].node.hostname;
-                let path = crate::card::printable_path(&one.device.path);
-                crate::ui::complain(&format!("{node} on {path}: {problem}"));
-            }
-        }
-        if let (ExitCode::Done, false, Some(first)) = (code, self.args.json, self.made.first()) {
-            let first = &self.plan.cards[first.card].node.hostname;
-            context.tell(format_args!(
-                "\nPower the nodes on, then:\n  ssh -F {} {first}",
-                handover.join("ssh_config").display()
-            ))?;
-        }
-        Ok(code)
+        Ok(())
     }
 }

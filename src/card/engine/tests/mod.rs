@@ -1,20 +1,21 @@
 //! The engine on cards in memory that are as bad as cards can be.
 
-use std::io::{self, ErrorKind};
+mod card;
+
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard};
-use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use self::card::{Faults, GARBAGE, TestCard};
 use super::{Flash, HEAD_END, HEAD_LEN, Job, Outcome, Written};
 use crate::base::chunk::CHUNK_LEN;
 use crate::base::testing::sample;
 use crate::base::{Base, BaseError, Cache, Digests};
 use crate::card::error::CardError;
-use crate::card::medium::{BLOCK_LEN, Medium};
+use crate::card::medium::BLOCK_LEN;
 use crate::interrupt::Interrupt;
 use crate::layout::disk::{Disk, Partition, Scheme};
 use crate::layout::used::UsedMap;
@@ -23,208 +24,6 @@ use crate::overlay::Overlay;
 use crate::report::event::Silent;
 
 const CHUNKS: usize = 5;
-const GARBAGE: u8 = 0xa5;
-
-/// How a card misbehaves.
-#[derive(Clone, Debug, Default)]
-struct Faults {
-    /// Writes that reach this byte fail.
-    write_error: Option<u64>,
-    /// Reads of this byte fail.
-    read_error: Option<u64>,
-    /// Whichever way: this is what the operating system says.
-    errno: Option<i32>,
-    /// This byte is flipped by this many of the writes that reach it.
-    flip: Option<(u64, usize)>,
-    /// The true size, and whether what lies behind it wraps around.
-    holds: Option<(usize, bool)>,
-    /// No transfer moves more than this.
-    at_most: Option<usize>,
-    /// Every other call is interrupted by a signal.
-    signals: bool,
-    /// The write that reaches this byte takes this long.
-    stall: Option<(u64, Duration)>,
-    /// Pulled after this many writes.
-    pulled_after: Option<usize>,
-    /// Sets the flag at this write, as Ctrl-C does.
-    interrupt_at: Option<(usize, Interrupt)>,
-}
-
-#[derive(Debug)]
-struct State {
-    bytes: Vec<u8>,
-    faults: Faults,
-    calls: usize,
-    writes: Vec<(u64, usize)>,
-    /// Writes that are not yet flushed.
-    dirty: usize,
-    /// Writes that were on the card for good when the head came.
-    dirty_at_head: Option<usize>,
-}
-
-/// A card in memory.
-#[derive(Debug)]
-struct TestCard(Mutex<State>);
-
-impl TestCard {
-    fn new(len: usize, faults: Faults) -> Self {
-        Self(Mutex::new(State {
-            bytes: vec![GARBAGE; len],
-            faults,
-            calls: 0,
-            writes: Vec::new(),
-            dirty: 0,
-            dirty_at_head: None,
-        }))
-    }
-
-    fn good() -> Self {
-        Self::new(card_len(), Faults::default())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-
-    /// Whether a machine would find a partition table.
-    fn is_headless(&self) -> bool {
-        self.state().bytes[..512].iter().all(|&byte| byte == 0)
-    }
-}
-
-impl State {
-    fn interrupted(&mut self) -> io::Result<()> {
-        self.calls += 1;
-        if self.faults.signals && self.calls.is_multiple_of(2) {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        Ok(())
-    }
-
-    fn error(&self) -> io::Error {
-        io::Error::from_raw_os_error(self.faults.errno.unwrap_or(5))
-    }
-
-    fn place(&self, offset: u64) -> Option<usize> {
-        let offset = usize::try_from(offset).unwrap();
-        match self.faults.holds {
-            Some((size, true)) => Some(offset % size),
-            Some((size, false)) if offset >= size => None,
-            _ => Some(offset),
-        }
-    }
-}
-
-fn reaches(range: (u64, usize), at: u64) -> bool {
-    (range.0..range.0 + range.1 as u64).contains(&at)
-}
-
-impl Medium for TestCard {
-    fn len(&self) -> u64 {
-        self.state().bytes.len() as u64
-    }
-
-    fn write_some_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        assert!(offset.is_multiple_of(BLOCK_LEN), "offset {offset}");
-        assert!(bytes.len().is_multiple_of(512), "length {}", bytes.len());
-        assert_eq!(bytes.as_ptr().align_offset(4096), 0, "at {offset}");
-        let stall = self.state().faults.stall;
-        if let Some((at, how_long)) = stall
-            && reaches((offset, bytes.len()), at)
-        {
-            thread::sleep(how_long);
-        }
-        let mut state = self.state();
-        state.interrupted()?;
-        let n = bytes.len().min(state.faults.at_most.unwrap_or(usize::MAX));
-        let range = (offset, n);
-        if state
-            .faults
-            .write_error
-            .is_some_and(|at| reaches(range, at))
-        {
-            return Err(state.error());
-        }
-        let count = state.writes.len();
-        if state
-            .faults
-            .pulled_after
-            .is_some_and(|after| count >= after)
-        {
-            return Err(io::Error::from_raw_os_error(19));
-        }
-        if let Some((at, interrupt)) = &state.faults.interrupt_at
-            && *at == count
-        {
-            interrupt.flag().store(true, Ordering::Relaxed);
-        }
-        if let Some(start) = state.place(offset) {
-            state.bytes[start..start + n].copy_from_slice(&bytes[..n]);
-        }
-        if let Some((at, times)) = state.faults.flip
-            && times > 0
-            && reaches(range, at)
-        {
-            state.faults.flip = Some((at, times - 1));
-            state.bytes[usize::try_from(at).unwrap()] ^= 0x10;
-        }
-        state.writes.push(range);
-        if offset == 0 && bytes[..n].iter().any(|&byte| byte != 0) {
-            let dirty = state.dirty;
-            state.dirty_at_head.get_or_insert(dirty);
-        }
-        state.dirty += 1;
-        Ok(n)
-    }
-
-    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.state();
-        state.interrupted()?;
-        let n = buf.len().min(state.faults.at_most.unwrap_or(usize::MAX));
-        if state
-            .faults
-            .read_error
-            .is_some_and(|at| reaches((offset, n), at))
-        {
-            return Err(state.error());
-        }
-        match state.place(offset) {
-            Some(start) => buf[..n].copy_from_slice(&state.bytes[start..start + n]),
-            None => buf[..n].fill(0),
-        }
-        Ok(n)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.state().dirty = 0;
-        Ok(())
-    }
-
-    fn reopen(&self) -> io::Result<Box<dyn Medium + '_>> {
-        Ok(Box::new(Again(self)))
-    }
-}
-
-#[derive(Debug)]
-struct Again<'a>(&'a TestCard);
-
-impl Medium for Again<'_> {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-    fn write_some_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(ErrorKind::PermissionDenied.into())
-    }
-    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_some_at(buf, offset)
-    }
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn reopen(&self) -> io::Result<Box<dyn Medium + '_>> {
-        self.0.reopen()
-    }
-}
 
 fn base_bytes() -> Vec<u8> {
     let mut bytes = sample(CHUNKS * CHUNK_LEN - 8192 + 512, 7);
@@ -232,7 +31,7 @@ fn base_bytes() -> Vec<u8> {
     bytes
 }
 
-fn card_len() -> usize {
+pub(super) fn card_len() -> usize {
     CHUNKS * CHUNK_LEN + (1 << 20)
 }
 
@@ -318,6 +117,7 @@ impl Bench {
             verify: true,
             wipe: false,
             nonce: [3; 16],
+            done: &|_, _| {},
             sink: &Silent,
             interrupt: &self.interrupt,
         };
@@ -590,6 +390,34 @@ fn interrupted_at_any_write_no_card_looks_finished() {
     }
 }
 
+#[test]
+fn interrupted_while_it_is_read_back_a_card_does_not_boot() {
+    for at in 0..4 {
+        let bench = Bench::new();
+        let interrupt_at_read = Some((at, bench.interrupt.clone()));
+        let faults = Faults {
+            interrupt_at_read,
+            ..Faults::default()
+        };
+        let card = TestCard::new(card_len(), faults);
+        let error = bench.one(&card, false).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        assert!(card.is_headless(), "at {at}");
+    }
+}
+
+#[test]
+fn interrupted_before_the_first_write_a_card_is_as_it_was() {
+    for delta in [false, true] {
+        let bench = Bench::new();
+        bench.interrupt.flag().store(true, Ordering::Relaxed);
+        let card = TestCard::good();
+        let error = bench.one(&card, delta).unwrap_err();
+        assert!(matches!(error, CardError::Untouched), "{error}");
+        assert!(card.state().bytes.iter().all(|&byte| byte == GARBAGE));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -606,10 +434,13 @@ proptest! {
     fn a_write_error_anywhere_harms_no_other_card(
         at in 0..(CHUNKS * CHUNK_LEN - 8192) as u64,
         errno in prop::sample::select(vec![5, 19, 28, 121]),
+        is_file: bool,
     ) {
         let bench = Bench::new();
         let overlays = [overlay(1), overlay(2)];
-        let faults = Faults { write_error: Some(at), errno: Some(errno), ..Faults::default() };
+        let faults = Faults {
+            write_error: Some(at), errno: Some(errno), is_file, ..Faults::default()
+        };
         let cards = [TestCard::new(card_len(), faults), TestCard::good()];
         let used: Vec<_> = overlays.iter().map(|o| bench.used_with(o)).collect();
         let each = cards.iter().zip(&overlays).zip(&used);
@@ -623,7 +454,7 @@ proptest! {
             Err(error) => {
                 let told = match errno {
                     19 => matches!(error, CardError::Gone),
-                    28 => matches!(error, CardError::Full),
+                    28 if is_file => matches!(error, CardError::Full),
                     _ => matches!(error, CardError::Write { .. }),
                 };
                 prop_assert!(told, "{}", error);
@@ -642,6 +473,20 @@ proptest! {
             Err(error) => prop_assert!(matches!(error, CardError::Gone), "{}", error),
         }
     }
+
+    #[test]
+    fn a_card_put_in_the_place_of_another_is_not_written(after in 0usize..12) {
+        let bench = Bench::new();
+        let faults = Faults { swapped_after: Some(after), ..Faults::default() };
+        let card = TestCard::new(card_len(), faults);
+        match bench.one(&card, false) {
+            Ok(_) => prop_assert!(card.state().writes.len() <= after),
+            Err(error) => {
+                prop_assert!(matches!(error, CardError::Gone), "{}", error);
+                prop_assert_eq!(card.state().writes.len(), after);
+            }
+        }
+    }
 }
 
 #[test]
@@ -654,8 +499,8 @@ fn a_transfer_of_no_bytes_is_an_error_not_a_loop() {
         },
     );
     let mut buf = AlignedBuf::new(4096);
-    let read = super::super::medium::read_exact_at(&card, &mut buf, 0).unwrap_err();
+    let read = crate::card::medium::read_exact_at(&card, &mut buf, 0).unwrap_err();
     assert_eq!(read.kind(), ErrorKind::UnexpectedEof);
-    let write = super::super::medium::write_all_at(&card, &buf, 0).unwrap_err();
+    let write = crate::card::medium::write_all_at(&card, &buf, 0).unwrap_err();
     assert_eq!(write.kind(), ErrorKind::WriteZero);
 }

@@ -1,0 +1,135 @@
+//! At a terminal: cards that are confirmed, and cards that are waited for.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Loop, Run, Scratch, tool};
+use crate::rig::{Card, alone, garbage, state};
+
+/// A question, what happens before it is answered, and the answer.
+type Step<'a> = (&'a str, &'a str, &'a str);
+
+/// Runs cardmint on a terminal; standard error is in `stdout`, too.
+fn answer(scratch: &Scratch, args: &[&str], steps: &[Step<'_>]) -> Run {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
+    let command = scratch.command(args);
+    let mut python = Command::new("python3");
+    python
+        .arg(script)
+        .arg(json!(steps).to_string())
+        .arg(command.get_program())
+        .args(args)
+        .current_dir(scratch.path("c"))
+        .env("HOME", scratch.path("home"))
+        .env("XDG_CACHE_HOME", scratch.path("cache"))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    Run::of(&python.output().expect("python3"))
+}
+
+#[track_caller]
+fn shows(run: &Run, code: i32, texts: &[&str]) {
+    assert_eq!(run.code, code, "{}", run.stdout);
+    for text in texts {
+        assert!(run.stdout.contains(text), "no {text:?} in:\n{}", run.stdout);
+    }
+}
+
+const NAME: Step<'_> = ("Type (loop[0-9]+) to overwrite it", "", r"\1\r");
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_card_that_is_swapped_after_it_was_confirmed() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let card = Card::good(&scratch, "card");
+    let other = scratch.path("other");
+    garbage(&other);
+    let device = card.path().to_owned();
+    let swap = format!("losetup -d {device}; losetup {device} {}", other.display());
+    let target = format!("0={device}");
+    let args = ["flash", "--allow-fixed", &target];
+    let run = answer(&scratch, &args, &[NAME, (r"Overwrite \S+\?", &swap, "y")]);
+    let texts = [
+        "is not the card that it was a moment ago",
+        "another card was inserted",
+    ];
+    shows(&run, 3, &texts);
+    let bytes = std::fs::read(&other).expect("a card");
+    assert!(
+        bytes.iter().all(|&byte| byte == 0xa5),
+        "the other card was written"
+    );
+    let run = answer(&scratch, &args, &[NAME, (r"Overwrite \S+\?", "", "y")]);
+    shows(&run, 0, &["something unknown", "verified"]);
+}
+
+/// Two files, and two devices that they can be inserted into.
+fn slots(scratch: &Scratch) -> [(Loop, String); 2] {
+    let attached = ["a", "b"].map(|name| {
+        let file = scratch.path(name);
+        garbage(&file);
+        let device = Loop::attach(&file).expect("a loop device; the tests need root");
+        let insert = format!("losetup {} {}", device.path(), file.display());
+        (device, insert)
+    });
+    for (device, _) in &attached {
+        tool("losetup", &["--detach", device.path()]).expect(0);
+    }
+    attached
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn card_after_card_as_they_are_inserted() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(one, first), (two, second)] = slots(&scratch);
+    let again = format!("losetup -d {}; sleep 2; {first}", one.path());
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0 .2 to go", &first, ""),
+            ("Type (loop[0-9]+) to overwrite it", "", "no\r"),
+            // A card that was declined is offered when it is inserted again.
+            ("nothing was written", &again, ""),
+            NAME,
+            ("Write raspberrypi0 to .* something unknown", "", "y"),
+            ("insert the card for raspberrypi1 .1 to go", &second, ""),
+            NAME,
+            ("Write raspberrypi1 to", "", "y"),
+        ],
+    );
+    shows(&run, 0, &["raspberrypi0", "raspberrypi1", "label it"]);
+    for (node, device) in [("0", &one), ("1", &two)] {
+        scratch.cardmint(&["verify", node, device.path()]).expect(0);
+        assert_eq!(state(&scratch, node), "verified");
+    }
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_loop_that_is_ended_keeps_what_is_done() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(one, first), _] = slots(&scratch);
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0", &first, ""),
+            NAME,
+            ("Write raspberrypi0 to", "", "y"),
+            // The card that is still there is not asked for again.
+            ("insert the card for raspberrypi1", "sleep 3", "\x03"),
+        ],
+    );
+    shows(
+        &run,
+        130,
+        &["not written: raspberrypi1", "label it raspberrypi0"],
+    );
+    scratch.cardmint(&["verify", "0", one.path()]).expect(0);
+    assert_eq!(state(&scratch, "0"), "verified");
+}
