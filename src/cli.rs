@@ -54,6 +54,15 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List the cards that may be written, and why other disks may not
     Devices(DevicesArgs),
+    /// Open cards for a cardmint without the rights to; started by it, through sudo
+    #[command(hide = true)]
+    OpenCards {
+        /// Where it listens
+        socket: PathBuf,
+        /// Do the work; without this, has it done in the background
+        #[arg(long)]
+        stay: bool,
+    },
     /// Make a practice cluster and its images in a new directory
     Demo(DemoArgs),
     /// Print a completion script for a shell

@@ -47,6 +47,7 @@ pub mod interrupt;
 pub mod layout;
 pub mod output;
 pub mod overlay;
+mod owner;
 pub mod plan;
 pub mod provision;
 pub mod report;

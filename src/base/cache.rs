@@ -2,10 +2,10 @@
 //!
 //! Everything here can be deleted at any time; it is made again when needed.
 
-use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{CHUNK_LEN, ChunkDigests};
 use super::{BaseError, Digests, Sha256Digest};
 use crate::interrupt::Interrupt;
+use crate::owner;
 
 /// Changes with the meaning of a note, such as the length of a chunk.
 const NOTE_VERSION: u32 = 1;
@@ -128,7 +129,7 @@ impl Cache {
 
     fn subdir(&self, name: &str) -> io::Result<PathBuf> {
         let dir = self.dir.join(name);
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        owner::create_dir_all(&dir, 0o700)?;
         Ok(dir)
     }
 
@@ -146,7 +147,8 @@ impl Cache {
         let Some(stamp) = stamp else { return };
         let write = || -> io::Result<()> {
             let dir = self.subdir("digests")?;
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            let mut file = tempfile::NamedTempFile::new_in(&dir)?;
+            owner::give(file.as_file(), &dir);
             let note = Note {
                 version: NOTE_VERSION,
                 stamp: stamp.clone(),

@@ -3,13 +3,16 @@
 //! First the facts: [`sysfs`] gathers them, [`device`] is what they look like,
 //! and [`content`] tells what is on a card now. Whether a card may be written is
 //! decided elsewhere, in [`crate::plan::guard`]. Then the work: [`open`] has the
-//! card for nobody else, and the [`engine`] writes many from one reading of the
+//! card for nobody else, with the help of [`udisks`] or a [`broker`] where we may
+//! not open it ourselves, and the [`engine`] writes many from one reading of the
 //! base and reads each back past every cache.
 
+pub mod broker;
 pub mod content;
 pub mod device;
 pub mod engine;
 mod error;
+pub mod handed;
 mod ioctl;
 pub mod medium;
 pub mod open;
@@ -18,11 +21,14 @@ pub mod size;
 pub mod sysfs;
 #[cfg(test)]
 mod tests;
+pub mod udisks;
+pub mod uevents;
 
 pub use content::Content;
 pub use device::{Bus, Device, DeviceId, HolderKind, Kind, Use};
 pub use engine::{Flash, Job, Outcome, Written};
 pub use error::CardError;
+pub use handed::{HandError, Handed};
 pub use medium::Medium;
 pub use open::{OpenCard, OpenError};
 pub use printable::{printable, printable_path};

@@ -9,6 +9,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::Errno;
 
 use super::device::{Device, DeviceId};
+use super::handed::{Handed, Keeper};
 use super::ioctl;
 use super::medium::{BLOCK_LEN, Medium};
 
@@ -23,10 +24,16 @@ pub enum OpenError {
     Busy(PathBuf),
     /// The user may not write to it.
     #[error(
-        "you may not write to {}. Run the same once more with sudo, or join the group that may \
-         (`ls -l {}` tells which)", .0.display(), .0.display()
+        "you may not write to {}, and nobody opened it for you{}. Run the same once more with \
+         sudo, or join the group that may (`ls -l {}` tells which)",
+        path.display(), in_brackets(tried), path.display()
     )]
-    Denied(PathBuf),
+    Denied {
+        /// Where it is.
+        path: PathBuf,
+        /// Who was asked to open it, and what they said.
+        tried: Vec<String>,
+    },
     /// The card or its file system lets nobody write.
     #[error("{} is write-protected", .0.display())]
     ReadOnly(PathBuf),
@@ -55,6 +62,31 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What an error of the operating system means for a card.
+    pub(super) fn of(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Errno::from_io_error(&source) {
+            Some(Errno::BUSY) => Self::Busy(path),
+            Some(Errno::ACCESS | Errno::PERM) => Self::Denied {
+                path,
+                tried: Vec::new(),
+            },
+            Some(Errno::ROFS) => Self::ReadOnly(path),
+            Some(Errno::NOMEDIUM | Errno::NXIO | Errno::NODEV | Errno::NOENT) => Self::Gone(path),
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+fn in_brackets(list: &[String]) -> String {
+    if list.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", list.join("; "))
+    }
+}
+
 /// An open card. As long as it is open, nobody mounts it.
 #[derive(Debug)]
 pub struct OpenCard {
@@ -63,6 +95,8 @@ pub struct OpenCard {
     file: File,
     /// The same card past the page cache, where it has that.
     direct: Option<File>,
+    /// Who opened it for us, where we may not.
+    keeper: Option<Box<dyn Keeper>>,
 }
 
 impl OpenCard {
@@ -72,7 +106,7 @@ impl OpenCard {
     /// Where it is another card by now, or cannot be had alone.
     pub fn open(device: &Device) -> Result<Self, OpenError> {
         let path = &device.path;
-        let failed = |source| open_error(path, source);
+        let failed = |source| OpenError::of(path, source);
         let is_device = device.id.inode.is_none();
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -92,8 +126,28 @@ impl OpenCard {
             id: device.id.clone(),
             direct: open_same(path, &file, OFlags::RDWR | OFlags::DIRECT).ok(),
             file,
+            keeper: None,
         };
         card.check_identity(&card.file)?;
+        Ok(card)
+    }
+
+    /// Takes the very card that `device` describes from whoever opened it for us.
+    ///
+    /// # Errors
+    /// Where it is another card by now.
+    pub fn take(device: &Device, handed: Handed) -> Result<Self, OpenError> {
+        let card = Self {
+            path: device.path.clone(),
+            id: device.id.clone(),
+            file: handed.file,
+            direct: handed.direct,
+            keeper: Some(handed.keeper),
+        };
+        card.check_identity(&card.file)?;
+        if let Some(direct) = &card.direct {
+            card.check_identity(direct)?;
+        }
         Ok(card)
     }
 
@@ -105,7 +159,7 @@ impl OpenCard {
                 what,
             })
         };
-        let failed = |source| open_error(&self.path, source);
+        let failed = |source| OpenError::of(&self.path, source);
         let metadata = file.metadata().map_err(failed)?;
         if metadata.file_type().is_block_device() {
             if split(metadata.rdev()) != self.id.number || self.id.inode.is_some() {
@@ -138,6 +192,9 @@ impl OpenCard {
     pub fn release(&self, eject: bool) -> bool {
         if self.id.inode.is_some() {
             return false;
+        }
+        if let Some(keeper) = &self.keeper {
+            return keeper.let_go(eject);
         }
         // A kernel that cannot do it now does it when the card is next inserted.
         let _ = ioctl::reread_partitions(&self.file);
@@ -208,15 +265,28 @@ impl Medium for OpenCard {
         // Needs more rights than writing does; direct I/O goes past the cache
         // anyway.
         let _ = ioctl::flush_buffers(&self.file);
-        let file = open_same(&self.path, &self.file, OFlags::RDONLY)?;
-        self.check_identity(&file)
-            .map_err(|_| io::Error::from_raw_os_error(Errno::NODEV.raw_os_error()))?;
-        Ok(Box::new(Self {
+        let again = |file, direct| Self {
             path: self.path.clone(),
             id: self.id.clone(),
-            direct: open_same(&self.path, &file, OFlags::DIRECT).ok(),
             file,
-        }))
+            direct,
+            keeper: None,
+        };
+        let card = match open_same(&self.path, &self.file, OFlags::RDONLY) {
+            Ok(file) => {
+                let direct = open_same(&self.path, &file, OFlags::DIRECT).ok();
+                again(file, direct)
+            }
+            // Who may not open it reads through what was handed over.
+            Err(error) if self.keeper.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+                let direct = self.direct.as_ref().map(File::try_clone).transpose()?;
+                again(self.file.try_clone()?, direct)
+            }
+            Err(error) => return Err(error),
+        };
+        card.check_identity(&card.file)
+            .map_err(|_| io::Error::from_raw_os_error(Errno::NODEV.raw_os_error()))?;
+        Ok(Box::new(card))
     }
 }
 
@@ -236,15 +306,4 @@ fn open_same(path: &Path, file: &File, flags: OFlags) -> io::Result<File> {
 
 fn split(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))
-}
-
-fn open_error(path: &Path, source: io::Error) -> OpenError {
-    let path = path.to_owned();
-    match Errno::from_io_error(&source) {
-        Some(Errno::BUSY) => OpenError::Busy(path),
-        Some(Errno::ACCESS | Errno::PERM) => OpenError::Denied(path),
-        Some(Errno::ROFS) => OpenError::ReadOnly(path),
-        Some(Errno::NOMEDIUM | Errno::NXIO | Errno::NODEV | Errno::NOENT) => OpenError::Gone(path),
-        _ => OpenError::Io { path, source },
-    }
 }

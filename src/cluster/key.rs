@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 use super::record::RECORD_FILE;
 
+use crate::owner;
+
 /// Name of the key's file.
 pub const KEY_FILE: &str = "cluster.key";
 /// Separates our derivations from anybody else's; a change makes every cluster
@@ -144,6 +146,7 @@ impl ClusterKey {
             .prefix(".cluster.key.")
             .tempfile_in(dir)
             .map_err(failed)?;
+        owner::give(file.as_file(), dir);
         file.write_all(text.as_bytes()).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist_noclobber(&path)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{ClusterKey, KEY_FILE, KeyError};
 use crate::base::Sha256Digest;
+use crate::owner;
 
 /// Name of the record's file.
 pub const RECORD_FILE: &str = "cluster.lock";
@@ -218,6 +219,7 @@ impl Record {
             .prefix(".cluster.lock.")
             .tempfile_in(dir)
             .map_err(failed)?;
+        owner::give(file.as_file(), dir);
         file.write_all(HEADER.as_bytes()).map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;

@@ -15,6 +15,7 @@ use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
 use crate::output::{Build, Expected, Job, OutputError, differing_chunks};
+use crate::owner;
 use crate::plan::{self, Card, OpenBase, Plan};
 use crate::report::plain_table;
 
@@ -52,7 +53,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
             context.tell(format_args!("note: {notice}"))?;
         }
     }
-    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    owner::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
     let mut fates: Vec<Option<Fate>> = plan.cards.iter().map(|_| None).collect();
     let mut codes = Vec::new();
     for (index, base) in plan.bases.iter().enumerate() {

@@ -16,6 +16,8 @@ use crate::cluster::new::{NewManifest, NewWifi};
 use crate::cluster::{Cluster, ClusterKey, new_login_key, password_hash, wifi_psk};
 
 use crate::exit::ExitCode;
+use crate::output::folder_of;
+use crate::owner;
 use crate::ui::ask;
 
 /// File with the Wi-Fi key that `init` derives.
@@ -30,7 +32,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     if !args.yes && ask::can_ask() {
         psk = ask_all(args, &mut answers)?;
     }
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    owner::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
         answers
             .authorized_keys
@@ -260,6 +262,7 @@ fn write_secret(path: &Path, secret: &SecretString) -> Result<()> {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
+        owner::give(&file, folder_of(path));
         let text = secret.expose_secret();
         file.write_all(text.as_bytes())?;
         if !text.ends_with('\n') {

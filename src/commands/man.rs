@@ -1,6 +1,5 @@
 //! `cardmint man`: manual pages, made from the same definition as the help.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,11 +8,13 @@ use clap::CommandFactory as _;
 use super::Context;
 use crate::cli::Cli;
 use crate::exit::ExitCode;
+use crate::owner;
 
 pub(super) fn run(context: &mut Context<'_>, dir: Option<&Path>) -> Result<ExitCode> {
     match dir {
         Some(dir) => {
-            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+            owner::create_dir_all(dir, 0o777)
+                .with_context(|| format!("creating {}", dir.display()))?;
             clap_mangen::generate_to(Cli::command(), dir)
                 .with_context(|| format!("writing manual pages to {}", dir.display()))?;
         }

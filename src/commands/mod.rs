@@ -12,6 +12,7 @@ mod flash;
 mod init;
 mod inspect;
 mod man;
+mod open_cards;
 mod plan;
 mod replace;
 mod verify;
@@ -101,6 +102,7 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
         Command::Verify(args) => verify::run(&mut context, &args),
         Command::Inspect(args) => inspect::run(&mut context, &args),
         Command::Devices(args) => devices::run(&mut context, &args),
+        Command::OpenCards { socket, stay } => open_cards::run(&socket, stay),
         Command::Demo(args) => demo::run(&mut context, &args),
         Command::Completions { shell } => completions::run(&mut context, shell),
         Command::Man { dir } => man::run(&mut context, dir.as_deref()),

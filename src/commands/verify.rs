@@ -28,6 +28,15 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
     if !args.target.exists() {
         bail!(Usage(format!("there is no {}", args.target.display())));
     }
+    if let Err(error) = fs::File::open(&args.target)
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        bail!(Usage(format!(
+            "you may not read {0}. Run the same once more with sudo, or join the group that may \
+             (`ls -l {0}` tells which)",
+            args.target.display()
+        )));
+    }
     let bases = workspace.bases(context, &nodes, args.mechanism)?;
     let orders = workspace.orders(nodes, &bases, Path::new(""))?;
     let plan = plan::make(

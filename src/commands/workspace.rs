@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, ClusterKey, HostKey, Identity, Node, NodeSet, Reco
 use crate::handover::{self, Host};
 use crate::layout::Mechanism;
 use crate::output::folder_of;
+use crate::owner;
 use crate::plan::Order;
 use crate::provision::Templates;
 use crate::ui::ask::Terminal;
@@ -119,7 +120,8 @@ impl Workspace {
     /// says where.
     pub(super) fn write_handover(&self) -> Result<PathBuf> {
         let folder = self.dir.join("handover");
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        owner::create_dir_all(&folder, 0o777)
+            .with_context(|| format!("creating {}", folder.display()))?;
         let folder = folder.canonicalize()?;
         let hosts = self.cluster.nodes.iter().map(|node| {
             let key = HostKey::derive(&self.key, node, self.record.generation(node.number))?;
@@ -148,6 +150,7 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
         let mut file = tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(dir)?;
+        owner::give(file.as_file(), dir);
         io::Write::write_all(&mut file, text.as_bytes())?;
         file.persist(path)?;
         Ok(())

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use super::aligned::ALIGN;
 use super::error::OutputError;
 use crate::base::sparse::data_runs;
+use crate::owner;
 
 /// How the temporary files end.
 const PARTIAL: &str = ".partial";
@@ -37,6 +38,7 @@ impl Draft {
             .suffix(PARTIAL)
             .tempfile_in(dir)
             .map_err(failed)?;
+        owner::give(file.as_file(), dir);
         // Tells a draft in the making from one that a crash left behind.
         file.as_file()
             .try_lock()

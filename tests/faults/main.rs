@@ -19,4 +19,5 @@ mod harness;
 mod asked;
 mod cards;
 mod rig;
+mod rights;
 mod signals;

@@ -25,6 +25,11 @@ pub(crate) struct Rig {
     _slots: RwLockReadGuard<'static, ()>,
 }
 
+/// Lets others have cards, too.
+pub(crate) fn shared() -> RwLockReadGuard<'static, ()> {
+    SLOTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Lets nobody else have cards.
 pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     SLOTS.write().unwrap_or_else(PoisonError::into_inner)
@@ -46,7 +51,7 @@ struct Server {
 impl Rig {
     /// A rig with a card that has these faults.
     pub(crate) fn new(faults: &Value) -> Self {
-        let slots = SLOTS.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = shared();
         let scratch = Scratch::cluster(BASE, |text| text);
         let good = Card::good(&scratch, "good");
         let bad = Card::bad(&scratch, faults);

@@ -3,11 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::harness::{
-    Loop, Mounted, Run, Scratch, base, boot_names, boot_text, extract, partitions, tool,
+    Loop, Mounted, Run, Scratch, base, boot_names, boot_text, extract, is_root, partitions, tool,
 };
 
 const GARBAGE: u8 = 0xa5;
@@ -243,6 +243,31 @@ fn a_replaced_node_keeps_its_identity_unless_it_is_renewed() {
     );
     scratch.cardmint(&["verify", "1", utf8(&new)]).expect(0);
     scratch.cardmint(&["verify", "1", utf8(&old)]).expect(4);
+}
+
+#[test]
+fn what_root_makes_in_somebodys_directory_is_theirs() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "a", 160 << 20);
+    if !is_root() {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    for dir in ["c", "home"] {
+        tool("chown", &["-R", "nobody:", utf8(&scratch.path(dir))]).expect(0);
+    }
+    let cache = scratch.path("home/.cache");
+    let mut command = scratch.command(&["flash", "0", "--yes", "--to", utf8(&path)]);
+    let run = command.env("XDG_CACHE_HOME", &cache).output();
+    Run::of(&run.expect("it runs")).expect(0);
+    scratch.cardmint(&["build", "--nodes", "0"]).expect(0);
+    let found = tool("find", &[utf8(&scratch.path("c")), utf8(&cache)]).expect(0);
+    let found: Vec<&Path> = found.stdout.lines().map(Path::new).collect();
+    assert!(found.len() > 9, "{found:?}");
+    for path in found {
+        let owner = fs::metadata(path).expect("metadata").uid();
+        assert_eq!(owner, NOBODY, "{}", path.display());
+    }
 }
 
 #[test]

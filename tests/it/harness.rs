@@ -244,7 +244,7 @@ impl Drop for Mounted {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     tool("id", &["-u"]).stdout.trim() == "0"
 }
 

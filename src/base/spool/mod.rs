@@ -17,6 +17,7 @@ use super::read_at::RawFile;
 use super::sparse::data_runs;
 use super::{BaseError, ChunkDigests, Digests, Format, Sha256Digest};
 use crate::interrupt::Interrupt;
+use crate::owner;
 use crate::report::event::{Event, Sink};
 
 /// No card is larger than this; what unpacks to more is no image.
@@ -60,6 +61,7 @@ impl Spooling<'_> {
             .prefix(UNFINISHED)
             .tempfile_in(&dir)
             .map_err(failed)?;
+        owner::give(target.as_file(), &dir);
         let digests = self.decompress(file, target.as_file())?;
         let now = file.metadata().map_err(|source| self.unreadable(source))?;
         if Stamp::of(&now).as_ref() != stamp {

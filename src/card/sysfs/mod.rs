@@ -17,6 +17,7 @@ use std::{fs, io};
 use self::survey::{Block, Survey};
 use super::device::{Bus, Device, DeviceId, Kind};
 use super::printable::{printable, printable_path};
+use super::uevents;
 
 /// Whole disks that are no cards: in memory, built on others, or without writing.
 const NO_CARDS: [&str; 7] = ["zram", "ram", "dm-", "md", "sr", "fd", "mtdblock"];
@@ -137,6 +138,21 @@ impl System {
         let disks = survey.blocks.iter().filter(|block| is_disk(block));
         let devices = disks.map(|block| self.block_device(&survey, block));
         Ok(devices.filter(|device| !device.is_empty()).collect())
+    }
+
+    /// Has the kernel look into readers that were empty: it does so by itself only
+    /// where it is told to, as udev does.
+    pub fn wake_empty_readers(&self) {
+        let Ok(survey) = Survey::take(self) else {
+            return;
+        };
+        for block in survey.blocks.iter().filter(|block| is_disk(block)) {
+            let is_empty = attribute(&block.dir, "size").is_none_or(|size| size == "0");
+            if is_empty && is_set(&block.dir, "removable") {
+                // Looking is all that opening is for.
+                drop(uevents::wake(&survey.node(block)));
+            }
+        }
     }
 
     /// The device or file that `path` leads to; symlinks are followed.

@@ -6,10 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::card::{Content, Device, System, Use, printable_path};
+use super::access::Access;
+use crate::card::{Content, Device, Handed, System, Use, printable_path};
 use crate::cli::CardArgs;
 use crate::commands::workspace::Workspace;
 use crate::commands::{Refused, Usage};
+use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::plan::guard::{self, Demands, Refusal};
 use crate::ui::ask;
@@ -24,6 +26,8 @@ pub(super) struct Chosen {
     pub(super) device: Device,
     /// What is on it now.
     pub(super) content: Content,
+    /// The card, open, where we may not open it.
+    pub(super) handed: Option<Handed>,
 }
 
 /// Knows which disks must not be written, and why.
@@ -36,11 +40,18 @@ pub(super) struct Guard {
     lens: Vec<u64>,
     unmount: bool,
     asks: bool,
+    access: Access,
 }
 
 impl Guard {
-    pub(super) fn new(plan: &Plan<'_>, args: &CardArgs, workspace: &Workspace) -> Result<Self> {
+    pub(super) fn new(
+        plan: &Plan<'_>,
+        args: &CardArgs,
+        workspace: &Workspace,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let system = System::default();
+        let asks = !args.yes && ask::can_ask();
         let bases = plan.bases.iter().filter_map(|on| on.base.path());
         let mut files: Vec<(&Path, &str)> =
             bases.clone().map(|path| (path, "the base image")).collect();
@@ -72,7 +83,8 @@ impl Guard {
             base_files,
             lens: plan.cards.iter().map(len).collect(),
             unmount: args.unmount,
-            asks: !args.yes && ask::can_ask(),
+            asks,
+            access: Access::new(asks, interrupt),
         })
     }
 
@@ -95,32 +107,52 @@ impl Guard {
 
     /// The cards that were named, one for each node, or every reason why not.
     pub(super) fn choose(&self, paths: &[Option<PathBuf>]) -> Result<Vec<Chosen>> {
-        let mut chosen: Vec<Chosen> = Vec::new();
+        let mut found: Vec<(usize, &Path, Device)> = Vec::new();
         let mut problems = Vec::new();
         for (card, path) in paths.iter().enumerate() {
             let Some(path) = path else { continue };
             let device = self.system.device(path)?;
-            let is_same = |other: &Chosen| {
-                (other.device.id.number, other.device.id.inode)
-                    == (device.id.number, device.id.inode)
+            let is_same = |(_, _, other): &(usize, &Path, Device)| {
+                (other.id.number, other.id.inode) == (device.id.number, device.id.inode)
             };
-            if chosen.iter().any(is_same) {
+            if found.iter().any(is_same) {
                 bail!(Usage(format!("{} is named twice", printable_path(path))));
             }
-            let device = self.free(card, device)?;
-            for refusal in self.refusals(card, &device) {
+            let refusals = self.refusals(card, &device);
+            for refusal in refusals.iter().filter(|one| !one.can_unmount()) {
                 problems.push(format!("{}: {refusal}", named(path, &device)));
             }
-            chosen.push(Chosen {
-                card,
-                content: Content::read(&device.path),
-                device,
-            });
+            found.push((card, path, device));
         }
         if !problems.is_empty() {
             bail!(Refused(problems.join("\n")));
         }
+        // No card is unmounted before all may be written.
+        let mut chosen = Vec::new();
+        for (card, path, device) in found {
+            let device = self.free(card, device)?;
+            if let Some(refusal) = self.refusals(card, &device).first() {
+                bail!(Refused(format!("{}: {refusal}", named(path, &device))));
+            }
+            chosen.push(self.look(card, device)?);
+        }
         Ok(chosen)
+    }
+
+    /// What is on a card that may be written.
+    pub(super) fn look(&self, card: usize, device: Device) -> Result<Chosen> {
+        let handed = self.access.open(&device)?;
+        let content = match handed.as_ref().map(Handed::file) {
+            Some(Ok(file)) => Content::of_file(file),
+            Some(Err(error)) => return Err(error.into()),
+            None => Content::read(&device.path),
+        };
+        Ok(Chosen {
+            card,
+            device,
+            content,
+            handed,
+        })
     }
 
     /// Unmounts what is mounted from a card, where the user wants it and nothing

@@ -1,5 +1,6 @@
 //! `cardmint flash`: nodes on cards, each read back.
 
+mod access;
 mod cards;
 mod fate;
 mod show;
@@ -110,7 +111,7 @@ pub(super) fn mint(
         sink.send(Event::Noticed { message: &message });
     }
     let used = used_maps(&plan, args)?;
-    let guard = Guard::new(&plan, args, &workspace)?;
+    let guard = Guard::new(&plan, args, &workspace, &context.interrupt)?;
     let mut run = Run::new(workspace, &plan, &used, args, sink);
     if named.is_empty() {
         let mut left = (0..plan.cards.len()).collect();

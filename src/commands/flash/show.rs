@@ -35,6 +35,7 @@ pub(super) fn confirm(context: &mut Context<'_>, plan: &Plan<'_>, chosen: &[Chos
         card,
         device,
         content,
+        ..
     } in chosen
     {
         table.add_row([

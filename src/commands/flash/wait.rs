@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::cards::{Chosen, Guard};
 use super::show;
 use super::write::Run;
+use crate::card::uevents::Uevents;
 use crate::card::{Content, Device, Size, printable_path};
 use crate::commands::Context;
 use crate::interrupt::Interrupt;
@@ -15,7 +16,7 @@ use crate::plan::guard::Refusal;
 use crate::report::event::Event;
 use crate::ui::ask;
 
-/// How often the slots are looked at.
+/// How often the slots are looked at where the kernel tells nothing.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a reader takes to tell of all cards that were inserted together, and
 /// a desktop to mount them.
@@ -37,6 +38,7 @@ pub(super) fn run(
         // Whoever is not asked must not lose what was in the machine before.
         slots = scan(guard)?.iter().map(|device| device.id.number).collect();
     }
+    let uevents = Uevents::listen();
     let mut told = None;
     while let Some(&next) = left.first() {
         if told.replace((next, left.len())) != Some((next, left.len())) {
@@ -48,7 +50,9 @@ pub(super) fn run(
             run.sink.send(Event::Noticed { message: &message });
         }
         if inserted(guard, &mut slots.clone())?.is_empty() {
-            pause(PAUSE, &context.interrupt)?;
+            uevents.wait(PAUSE);
+            context.interrupt.check()?;
+            guard.system.wake_empty_readers();
             // Slots that are empty now may be filled next time.
             let there = scan(guard)?;
             slots.retain(|slot| there.iter().any(|device| device.id.number == *slot));
@@ -115,13 +119,8 @@ fn pair(
         let Some(&card) = left.get(chosen.len()) else {
             break;
         };
-        let one = Chosen {
-            card,
-            content: Content::read(&device.path),
-            device,
-        };
-        let path = printable_path(&one.device.path);
-        match choose(context, guard, run, one) {
+        let path = printable_path(&device.path);
+        match choose(context, guard, run, card, &device) {
             Ok(Some(one)) => chosen.push(one),
             Ok(None) => {}
             Err(error) => {
@@ -140,47 +139,55 @@ fn choose(
     context: &mut Context<'_>,
     guard: &Guard,
     run: &Run<'_>,
-    one: Chosen,
+    card: usize,
+    found: &Device,
 ) -> Result<Option<Chosen>> {
     let tell = |message: &str| run.sink.send(Event::Noticed { message });
-    let path = printable_path(&one.device.path);
-    let refusals = guard.refusals(one.card, &one.device);
+    let path = printable_path(&found.path);
+    let refusals = guard.refusals(card, found);
     if !refusals.iter().all(Refusal::can_unmount) {
-        if one.device.is_portable() && !one.device.is_fixed() {
+        if found.is_portable() && !found.is_fixed() {
             for refusal in refusals {
                 tell(&format!("{path}: {refusal}"));
             }
         }
         return Ok(None);
     }
-    if let Content::Node { instance_id, .. } = &one.content
-        && run.has_made(instance_id)
-    {
-        tell(&format!(
-            "{path} was written just now: {}. Take it out",
-            one.content
-        ));
-        return Ok(None);
-    }
-    if run.args.yes && show::is_disk(&one.device) {
+    if run.args.yes && show::is_disk(found) {
         tell(&format!("{path} is a disk: name it, and it is written"));
         return Ok(None);
     }
-    if !run.args.yes && !agrees(context, run, &one)? {
+    let is_done = |content: &Content| match content {
+        Content::Node { instance_id, .. } if run.has_made(instance_id) => {
+            tell(&format!(
+                "{path} was written just now: {content}. Take it out"
+            ));
+            true
+        }
+        _ => false,
+    };
+    if is_done(&Content::read(&found.path)) {
         return Ok(None);
     }
-    let device = guard.free(one.card, one.device.clone())?;
-    if device.id != one.device.id {
+    let device = guard.free(card, found.clone())?;
+    if device.id != found.id {
         tell(&format!(
             "{path}: another card was inserted; take it out and insert it again"
         ));
         return Ok(None);
     }
-    let refusals = guard.refusals(one.card, &device);
-    for refusal in &refusals {
-        tell(&format!("{path}: {refusal}"));
+    let refusals = guard.refusals(card, &device);
+    if !refusals.is_empty() {
+        for refusal in &refusals {
+            tell(&format!("{path}: {refusal}"));
+        }
+        return Ok(None);
     }
-    Ok(refusals.is_empty().then_some(Chosen { device, ..one }))
+    let one = guard.look(card, device)?;
+    if is_done(&one.content) || !run.args.yes && !agrees(context, run, &one)? {
+        return Ok(None);
+    }
+    Ok(Some(one))
 }
 
 fn agrees(context: &mut Context<'_>, run: &Run<'_>, one: &Chosen) -> Result<bool> {

@@ -73,12 +73,16 @@ impl<'a> Run<'a> {
 
     fn open(&mut self, context: &Context<'_>, chosen: Vec<Chosen>) -> Vec<Opened> {
         let mut opened = Vec::new();
-        for chosen in chosen {
+        for mut chosen in chosen {
             if let Some(message) = show::other_node(self.plan, &chosen) {
                 self.sink.send(Event::Noticed { message: &message });
             }
             let result = match context.interrupt.check() {
-                Ok(()) => OpenCard::open(&chosen.device).map_err(anyhow::Error::from),
+                Ok(()) => match chosen.handed.take() {
+                    Some(handed) => OpenCard::take(&chosen.device, handed),
+                    None => OpenCard::open(&chosen.device),
+                }
+                .map_err(anyhow::Error::from),
                 Err(_) => Err(CardError::Untouched.into()),
             };
             match result {

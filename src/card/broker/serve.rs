@@ -1,0 +1,97 @@
+//! The broker's side.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::{Answer, MAX_FILES, Request, read_line};
+use crate::card::ioctl;
+
+/// Opens cards for whoever listens on `socket`, until they hang up. `judge` says
+/// why a device is not to be opened.
+///
+/// # Errors
+/// Where the connection fails.
+pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<(), String>) -> io::Result<()> {
+    let stream = UnixStream::connect(socket)?;
+    let mut reader = BufReader::new(&stream);
+    let mut held: HashMap<PathBuf, File> = HashMap::new();
+    while let Some(line) = read_line(&mut reader)? {
+        match serde_json::from_str(&line)? {
+            Request::Open(path) => match judge(&path).map(|()| open(&path)) {
+                Err(why) => send(&stream, &Answer::Refused(why), &[])?,
+                Ok(Err(error)) => {
+                    let errno = error.raw_os_error().unwrap_or(5);
+                    send(&stream, &Answer::Failed(errno), &[])?;
+                }
+                Ok(Ok((file, direct))) => {
+                    let files: Vec<_> = [Some(&file), direct.as_ref()]
+                        .into_iter()
+                        .flatten()
+                        .map(|file| file.as_fd())
+                        .collect();
+                    send(&stream, &Answer::Done, &files)?;
+                    held.insert(path, file);
+                }
+            },
+            Request::LetGo(path, eject) => {
+                let answer = match held.remove(&path) {
+                    Some(file) => let_go(&file, eject),
+                    None => Answer::Refused("it was not opened".to_owned()),
+                };
+                send(&stream, &answer, &[])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<(File, Option<File>)> {
+    let with = |flags: OFlags| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)
+    };
+    Ok((with(OFlags::EXCL)?, with(OFlags::DIRECT).ok()))
+}
+
+fn let_go(file: &File, eject: bool) -> Answer {
+    let _ = ioctl::reread_partitions(file);
+    let ejected = if eject { ioctl::eject(file) } else { Ok(()) };
+    match ejected {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed(error.raw_os_error().unwrap_or(5)),
+    }
+}
+
+fn send(stream: &UnixStream, answer: &Answer, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    // A line this short goes as a whole.
+    let sent = sendmsg(
+        stream.as_fd(),
+        &[IoSlice::new(&line)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    if sent == line.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
+}
