@@ -15,6 +15,7 @@ mod man;
 mod open_cards;
 mod plan;
 mod replace;
+mod used;
 mod verify;
 mod workspace;
 

@@ -10,13 +10,13 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::difference::{self, Differences, MAX_REGIONS};
+use super::used::Maps;
 use super::workspace::Workspace;
 use super::{Context, Usage};
 use crate::base::Sha256Digest;
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
-use crate::layout::UsedMap;
 use crate::output::{Expected, differing_chunks};
 use crate::overlay::Minted;
 use crate::plan::{self, OpenBase};
@@ -46,7 +46,12 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         &workspace.templates,
     )?;
     let (on, card) = (&bases.list[0], &plan.cards[0]);
-    let expected = if is_card(&args.target, on.layout.disk.len)? {
+    let written = workspace.record.card(card.node.number);
+    let was_flashed = args
+        .target
+        .canonicalize()
+        .is_ok_and(|path| written.is_some_and(|entry| Path::new(&entry.device) == path));
+    let expected = if was_flashed || is_card(&args.target, on.layout.disk.len)? {
         expect_card(context, &workspace, on, card)?
     } else {
         let digests = on
@@ -85,7 +90,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
     Ok(code)
 }
 
-/// A card holds more than the image, and old bytes where the image uses nothing;
+/// A card, or a file that stands in for one, holds more than the image, and old bytes where the image uses nothing;
 /// an image file has neither.
 fn is_card(target: &Path, image_len: u64) -> Result<bool> {
     let metadata = fs::metadata(target).with_context(|| target.display().to_string())?;
@@ -99,11 +104,7 @@ fn expect_card(
     on: &OpenBase,
     card: &plan::Card,
 ) -> Result<Expected> {
-    let minted = Minted {
-        base: &on.base,
-        overlay: &card.overlay,
-    };
-    let used = UsedMap::read(&minted, &on.layout.disk)?;
+    let used = Maps::new(on, false, &context.progress)?.of_card(&card.overlay)?;
     let mut digests = BTreeMap::new();
     let mut put = |offset: u64, base: &[u8], whole: &Sha256Digest| {
         let len = base.len() as u64;

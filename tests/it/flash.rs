@@ -105,6 +105,48 @@ fn cards_full_of_old_bytes_hold_sound_file_systems() {
 }
 
 #[test]
+fn a_block_map_tells_what_an_unknown_file_system_uses() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let original = base("trixie-arm64");
+    let image = scratch.path("base.img");
+    tool("cp", &["--sparse=always", utf8(&original), utf8(&image)]).expect(0);
+    // A feature from the future: ext4's INCOMPAT bits, at 0x60 of its superblock.
+    let (root, _) = partitions(&image)[1];
+    let file = File::options().write(true).open(&image).expect("a base");
+    file.write_all_at(&[0xff; 4], root + 1024 + 0x60)
+        .expect("written");
+    let manifest = scratch.path("c/cluster.toml");
+    let text = fs::read_to_string(&manifest).expect("a manifest");
+    fs::write(&manifest, text.replace(utf8(&original), utf8(&image))).expect("a manifest");
+    let written = |name: &str| {
+        let path = card(&scratch, name, 160 << 20);
+        let run = flash(&scratch, &["0", "--to", utf8(&path), "--json"]).expect(0);
+        scratch.cardmint(&["verify", "0", utf8(&path)]).expect(0);
+        let written = last_line(&run)["nodes"][0]["written"].as_u64();
+        (run, written.expect("a number"))
+    };
+    let (_, whole) = written("a");
+    let map = scratch.path("base.bmap");
+    tool("bmaptool", &["create", utf8(&image), "-o", utf8(&map)]).expect(0);
+    let (run, mapped) = written("b");
+    assert!(
+        run.stdout.contains("base.bmap tells what"),
+        "{}",
+        run.stdout
+    );
+    assert!(mapped < whole - (3 << 20), "{mapped} of {whole}");
+    // The map of something else is told, and left aside.
+    file.write_all_at(&[1; 512], root + 512).expect("written");
+    let (run, other) = written("other");
+    assert!(
+        run.stdout.contains("base.bmap is left aside"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(other, whole);
+}
+
+#[test]
 fn every_byte_is_written_on_demand() {
     let scratch = Scratch::cluster("trixie-arm64", |text| text);
     let path = card(&scratch, "a", 160 << 20);
@@ -139,6 +181,16 @@ fn a_second_time_little_is_written_and_other_nodes_are_pointed_out() {
     scratch.cardmint(&["verify", "1", utf8(&path)]).expect(0);
     assert_eq!(state_of(&scratch, "0"), "overwritten");
     assert_eq!(state_of(&scratch, "1"), "verified");
+}
+
+#[test]
+fn a_stand_in_as_long_as_the_image_is_verified_as_a_card() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let len = fs::metadata(base("trixie-arm64")).expect("a base").len();
+    let path = card(&scratch, "a", usize::try_from(len).expect("small"));
+    flash(&scratch, &["0", "--to", utf8(&path)]).expect(0);
+    scratch.cardmint(&["verify", "0", utf8(&path)]).expect(0);
+    scratch.cardmint(&["verify", "1", utf8(&path)]).expect(4);
 }
 
 #[test]

@@ -7,20 +7,21 @@ mod show;
 mod wait;
 mod write;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use self::cards::Guard;
 use self::write::Run;
+use super::used::Maps;
 use super::workspace::Workspace;
 use super::{Context, Usage};
 use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
-use crate::overlay::Minted;
-use crate::plan::{self, Plan};
+use crate::plan;
 use crate::report::event::{Event, Sink};
 use crate::ui::ask;
 use crate::ui::json_lines::JsonLines;
@@ -110,9 +111,16 @@ pub(super) fn mint(
     for message in [plan.notices(), workspace.cluster.notices.clone()].concat() {
         sink.send(Event::Noticed { message: &message });
     }
-    let used = used_maps(&plan, args)?;
+    let bases = plan.bases.iter();
+    let maps: Vec<Maps<'_>> = bases
+        .map(|on| Maps::new(on, args.full, sink))
+        .collect::<Result<_>>()?;
+    let cards = plan.cards.iter();
+    let used: Vec<UsedMap> = cards
+        .map(|card| maps[card.base].of_card(&card.overlay))
+        .collect::<Result<_>>()?;
     let guard = Guard::new(&plan, args, &workspace, &context.interrupt)?;
-    let mut run = Run::new(workspace, &plan, &used, args, sink);
+    let mut run = Run::new(workspace, &plan, (&maps, &used), args, sink);
     if named.is_empty() {
         let mut left = (0..plan.cards.len()).collect();
         let result = wait::run(context, &guard, &mut run, &mut left);
@@ -128,25 +136,11 @@ pub(super) fn mint(
     }
     let chosen = guard.choose(&paths)?;
     if !args.yes {
-        show::confirm(context, &plan, &chosen)?;
+        // Standard output is for programs where they asked for it.
+        let mut stderr = anstream::stderr();
+        let out: &mut dyn Write = if args.json { &mut stderr } else { context.out };
+        show::confirm(&plan, &chosen, out)?;
     }
     run.write(context, chosen)?;
     run.finish(context, &[])
-}
-
-/// What each card must hold.
-fn used_maps(plan: &Plan<'_>, args: &CardArgs) -> Result<Vec<UsedMap>> {
-    let of = |card: &plan::Card| {
-        let on = &plan.bases[card.base];
-        let minted = Minted {
-            base: &on.base,
-            overlay: &card.overlay,
-        };
-        if args.full {
-            return Ok(UsedMap::whole(on.layout.disk.len));
-        }
-        // Not the base's map: a file of ours may equal what lies in free blocks.
-        UsedMap::read(&minted, &on.layout.disk).with_context(|| on.base.name().to_owned())
-    };
-    plan.cards.iter().map(of).collect()
 }

@@ -1,5 +1,6 @@
 //! The confirmation, and the report at the end.
 
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::cards::Chosen;
 use super::fate::Made;
 use crate::card::{Content, Device, Kind, Size, printable, printable_path};
-use crate::commands::{Context, Refused, Usage};
+use crate::commands::{Refused, Usage};
 use crate::plan::Plan;
 use crate::report::plain_table;
 use crate::ui::ask;
@@ -17,7 +18,7 @@ use crate::ui::ask;
 const LARGE: u64 = 300_000_000_000;
 
 /// Shows what will be lost and asks for leave.
-pub(super) fn confirm(context: &mut Context<'_>, plan: &Plan<'_>, chosen: &[Chosen]) -> Result<()> {
+pub(super) fn confirm(plan: &Plan<'_>, chosen: &[Chosen], out: &mut dyn Write) -> Result<()> {
     if !ask::can_ask() {
         bail!(Usage(
             "nobody is there to be asked: add --yes to overwrite the cards that are named".into()
@@ -46,13 +47,13 @@ pub(super) fn confirm(context: &mut Context<'_>, plan: &Plan<'_>, chosen: &[Chos
             content.to_string(),
         ]);
     }
-    writeln!(context.out, "{}\n", table.trim_fmt())?;
+    writeln!(out, "{}\n", table.trim_fmt())?;
     for one in chosen {
         if let Some(warning) = other_node(plan, one) {
-            writeln!(context.out, "{warning}\n")?;
+            writeln!(out, "{warning}\n")?;
         }
     }
-    context.out.flush()?;
+    out.flush()?;
     for Chosen { device, .. } in chosen {
         confirm_disk(device)?;
     }

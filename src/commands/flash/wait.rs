@@ -28,7 +28,7 @@ type Slot = (u32, u32);
 /// Writes the nodes that are `left` to the cards that come; takes each out of
 /// `left` when it is on a card.
 pub(super) fn run(
-    context: &mut Context<'_>,
+    context: &Context<'_>,
     guard: &Guard,
     run: &mut Run<'_>,
     left: &mut Vec<usize>,
@@ -108,7 +108,7 @@ fn inserted(guard: &Guard, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
 
 /// Gives the cards to the nodes that wait, in order, as far as the user agrees.
 fn pair(
-    context: &mut Context<'_>,
+    context: &Context<'_>,
     guard: &Guard,
     run: &Run<'_>,
     left: &[usize],
@@ -120,7 +120,7 @@ fn pair(
             break;
         };
         let path = printable_path(&device.path);
-        match choose(context, guard, run, card, &device) {
+        match choose(guard, run, card, &device) {
             Ok(Some(one)) => chosen.push(one),
             Ok(None) => {}
             Err(error) => {
@@ -135,13 +135,7 @@ fn pair(
 
 /// A card that may be written and shall be; says why not where somebody could
 /// wonder.
-fn choose(
-    context: &mut Context<'_>,
-    guard: &Guard,
-    run: &Run<'_>,
-    card: usize,
-    found: &Device,
-) -> Result<Option<Chosen>> {
+fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<Option<Chosen>> {
     let tell = |message: &str| run.sink.send(Event::Noticed { message });
     let path = printable_path(&found.path);
     let refusals = guard.refusals(card, found);
@@ -184,15 +178,15 @@ fn choose(
         return Ok(None);
     }
     let one = guard.look(card, device)?;
-    if is_done(&one.content) || !run.args.yes && !agrees(context, run, &one)? {
+    if is_done(&one.content) || !run.args.yes && !agrees(run, &one)? {
         return Ok(None);
     }
     Ok(Some(one))
 }
 
-fn agrees(context: &mut Context<'_>, run: &Run<'_>, one: &Chosen) -> Result<bool> {
-    if let Some(warning) = show::other_node(run.plan, one) {
-        context.tell(warning)?;
+fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
+    if let Some(message) = show::other_node(run.plan, one) {
+        run.sink.send(Event::Noticed { message: &message });
     }
     show::confirm_disk(&one.device)?;
     let question = format!(

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use serde_json::json;
 
 use super::cards::Chosen;
 use super::fate::{self, Made};
 use super::show;
 use crate::base::{BaseError, Digests};
-use crate::card::{CardError, Content, Flash, Job, Kind, OpenCard, Outcome, Written};
+use crate::card::{
+    CardError, Content, Flash, Job, Kind, OpenCard, OpenError, Outcome, System, Written,
+};
 use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
+use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
 use crate::commands::{Context, build};
 use crate::exit::ExitCode;
@@ -25,11 +28,29 @@ use crate::report::event::{Event, Sink};
 pub(super) struct Run<'a> {
     workspace: Workspace,
     pub(super) plan: &'a Plan<'a>,
+    maps: &'a [Maps<'a>],
     /// What each card of the plan must hold.
     used: &'a [UsedMap],
     pub(super) args: &'a CardArgs,
     pub(super) sink: &'a dyn Sink,
     pub(super) made: Vec<Made>,
+}
+
+/// Opens the very card that was confirmed.
+fn open_card(chosen: &mut Chosen) -> Result<OpenCard> {
+    let device = &chosen.device;
+    let card = match chosen.handed.take() {
+        Some(handed) => OpenCard::take(device, handed),
+        None => OpenCard::open(device),
+    }?;
+    // Nobody swaps it now; what sysfs says of it includes its serial number.
+    if System::default().device(&device.path)?.id != device.id {
+        bail!(OpenError::Changed {
+            path: device.path.clone(),
+            what: "another card was inserted",
+        });
+    }
+    Ok(card)
 }
 
 /// A card that is open for writing.
@@ -42,13 +63,14 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         workspace: Workspace,
         plan: &'a Plan<'a>,
-        used: &'a [UsedMap],
+        (maps, used): (&'a [Maps<'a>], &'a [UsedMap]),
         args: &'a CardArgs,
         sink: &'a dyn Sink,
     ) -> Self {
         Self {
             workspace,
             plan,
+            maps,
             used,
             args,
             sink,
@@ -78,11 +100,7 @@ impl<'a> Run<'a> {
                 self.sink.send(Event::Noticed { message: &message });
             }
             let result = match context.interrupt.check() {
-                Ok(()) => match chosen.handed.take() {
-                    Some(handed) => OpenCard::take(&chosen.device, handed),
-                    None => OpenCard::open(&chosen.device),
-                }
-                .map_err(anyhow::Error::from),
+                Ok(()) => open_card(&mut chosen),
                 Err(_) => Err(CardError::Untouched.into()),
             };
             match result {
@@ -101,11 +119,7 @@ impl<'a> Run<'a> {
     /// Writes the cards of one base from one reading of it.
     fn write_group(&mut self, context: &Context<'_>, base: usize, group: &[Opened]) -> Result<()> {
         let (args, on) = (self.args, &self.plan.bases[base]);
-        let base_used = if args.full {
-            UsedMap::whole(on.layout.disk.len)
-        } else {
-            UsedMap::read(&on.base, &on.layout.disk).with_context(|| on.base.name().to_owned())?
-        };
+        let base_used = self.maps[base].of_base()?;
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| anyhow!("asking for random numbers: {error}"))?;

@@ -1,13 +1,14 @@
 //! Block maps as bmap-tools makes them, formats 1.0 to 2.0 (its
 //! BmapCreate.py and BmapCopy.py are the specification).
 
+use std::io;
 use std::ops::Range;
 
 use roxmltree::{Document, Node};
 use sha1::Digest as _;
 
 use super::{MIN_GAP, UsedMap};
-use crate::base::Sha256Digest;
+use crate::base::{CHUNK_LEN, ReadAt, Sha256Digest};
 
 /// A longer file would list more than a hundred thousand ranges.
 const MAX_LEN: usize = 16 << 20;
@@ -19,6 +20,37 @@ pub struct Bmap {
     pub used: UsedMap,
     /// The ranges as listed, in ascending order, with their digests.
     pub ranges: Vec<BmapRange>,
+}
+
+impl Bmap {
+    /// Whether the ranges that lie in one of `within` have digests, and `source`
+    /// the bytes that they were made of.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn agrees(&self, source: &dyn ReadAt, within: &[Range<u64>]) -> io::Result<bool> {
+        let overlap = |one: &Range<u64>| {
+            within
+                .iter()
+                .any(|w| one.start < w.end && w.start < one.end)
+        };
+        for BmapRange { range, sha256 } in self.ranges.iter().filter(|one| overlap(&one.range)) {
+            let mut hasher = sha2::Sha256::new();
+            let mut buf = vec![0; CHUNK_LEN];
+            let mut at = range.start;
+            while at < range.end {
+                // At most a chunk.
+                let len = usize::try_from(range.end - at).map_or(CHUNK_LEN, |n| n.min(CHUNK_LEN));
+                source.read_exact_at(&mut buf[..len], at)?;
+                hasher.update(&buf[..len]);
+                at += len as u64;
+            }
+            if *sha256 != Some(Sha256Digest(hasher.finalize().into())) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// A range of a block map.

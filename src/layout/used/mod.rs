@@ -58,27 +58,54 @@ impl UsedMap {
     /// # Errors
     /// Where the source cannot be read.
     pub fn read(source: &dyn ReadAt, disk: &Disk) -> io::Result<Self> {
-        let mut partitions: Vec<&Partition> = disk.partitions.iter().collect();
-        partitions.sort_by_key(|partition| partition.offset);
+        Self::read_with(source, disk, None)
+    }
+
+    /// Like [`Self::read`]; of partitions that are not understood, only what the
+    /// block map lists is used.
+    ///
+    /// Of those alone: a block map leaves out blocks of files that hold zeros where
+    /// it was made of a sparse copy, and a card would keep its old bytes there.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn read_with(
+        source: &dyn ReadAt,
+        disk: &Disk,
+        block_map: Option<&Self>,
+    ) -> io::Result<Self> {
         let mut free = FreeRanges::default();
-        for partition in partitions {
-            let end = partition.offset.checked_add(partition.len);
-            if end.is_none_or(|end| end > source.len()) {
-                continue;
-            }
-            // A file system made over one of another kind may leave the older
-            // one's superblock in place, and that would still look sound.
-            let is_ext = super::ext4::Ext4::read(source, partition).is_some();
-            match (partition.is_fat_type(), is_ext) {
-                (true, false) => fat::each_free(source, partition, |range| free.push(range))?,
-                (false, true) => ext4::free(source, partition, MIN_GAP)?
-                    .into_iter()
-                    .flatten()
+        for (partition, ranges) in free_ranges(source, disk)? {
+            match (ranges, block_map) {
+                (Some(ranges), _) => ranges.into_iter().for_each(|range| free.push(range)),
+                (None, Some(map)) => map
+                    .gaps(partition.offset, partition.len)
                     .for_each(|range| free.push(range)),
-                _ => {}
+                (None, None) => {}
             }
         }
         Ok(Self::from_free(source.len(), free.0))
+    }
+
+    /// Partitions whose file system is not understood.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn not_understood(source: &dyn ReadAt, disk: &Disk) -> io::Result<Vec<Range<u64>>> {
+        let unknown = free_ranges(source, disk)?.into_iter();
+        Ok(unknown
+            .filter(|(_, ranges)| ranges.is_none())
+            .map(|(partition, _)| partition.offset..partition.offset + partition.len)
+            .collect())
+    }
+
+    /// What is not used within the `len` bytes from `offset` on.
+    fn gaps(&self, offset: u64, len: u64) -> impl Iterator<Item = Range<u64>> {
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        let used = self.within(offset, len).chain(std::iter::once(end..end));
+        used.map(move |range| std::mem::replace(&mut at, range.end)..range.start)
+            .filter(|gap| !gap.is_empty())
     }
 
     /// The map of a `.bmap` file, for an image of `len` bytes.
@@ -185,6 +212,36 @@ impl UsedMap {
         used.push(at..len);
         Self::from_used(len, used, MIN_GAP)
     }
+}
+
+/// What a file system calls free; `None` where it is not understood.
+type Free = Option<Vec<Range<u64>>>;
+
+/// What each partition within the source calls free, in the order of the disk.
+fn free_ranges<'a>(source: &dyn ReadAt, disk: &'a Disk) -> io::Result<Vec<(&'a Partition, Free)>> {
+    let is_within = |partition: &&Partition| {
+        let end = partition.offset.checked_add(partition.len);
+        end.is_some_and(|end| end <= source.len())
+    };
+    let mut partitions: Vec<&Partition> = disk.partitions.iter().filter(is_within).collect();
+    partitions.sort_by_key(|partition| partition.offset);
+    let free = |partition: &'a Partition| {
+        // A file system made over one of another kind may leave the older
+        // one's superblock in place, and that would still look sound.
+        let is_ext = super::ext4::Ext4::read(source, partition).is_some();
+        let ranges = match (partition.is_fat_type(), is_ext) {
+            (true, false) => {
+                // Not all of them: a table may list millions.
+                let mut ranges = FreeRanges::default();
+                fat::each_free(source, partition, |range| ranges.push(range))?;
+                Some(ranges.0)
+            }
+            (false, true) => ext4::free(source, partition, MIN_GAP)?,
+            _ => None,
+        };
+        Ok((partition, ranges))
+    };
+    partitions.into_iter().map(free).collect()
 }
 
 /// Free ranges as file systems report them, shrunk to whole blocks; the short

@@ -1,0 +1,105 @@
+//! What a card must hold: read off the file systems, and for those that are not
+//! understood off a `.bmap` beside the base.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::card::printable_path;
+use crate::layout::UsedMap;
+use crate::overlay::{Minted, Overlay};
+use crate::plan::OpenBase;
+use crate::report::event::{Event, Sink};
+
+/// Reads the used maps of one base's cards.
+pub(super) struct Maps<'a> {
+    on: &'a OpenBase,
+    /// Write every byte.
+    full: bool,
+    block_map: Option<UsedMap>,
+}
+
+impl<'a> Maps<'a> {
+    pub(super) fn new(on: &'a OpenBase, full: bool, sink: &dyn Sink) -> Result<Self> {
+        let block_map = if full { None } else { block_map(on, sink)? };
+        Ok(Self {
+            on,
+            full,
+            block_map,
+        })
+    }
+
+    /// What of the base holds data.
+    pub(super) fn of_base(&self) -> Result<UsedMap> {
+        self.of_card(&Overlay::default())
+    }
+
+    /// What of a card does.
+    pub(super) fn of_card(&self, overlay: &Overlay) -> Result<UsedMap> {
+        let disk = &self.on.layout.disk;
+        if self.full {
+            return Ok(UsedMap::whole(disk.len));
+        }
+        let base = &self.on.base;
+        // Not the base's map: a file of ours may equal what lies in free blocks.
+        let minted = Minted { base, overlay };
+        UsedMap::read_with(&minted, disk, self.block_map.as_ref())
+            .with_context(|| base.name().to_owned())
+    }
+}
+
+/// The block map beside the base, where one is needed and there, and says the
+/// truth.
+fn block_map(on: &OpenBase, sink: &dyn Sink) -> Result<Option<UsedMap>> {
+    let read = || -> std::io::Result<_> {
+        let unknown = UsedMap::not_understood(&on.base, &on.layout.disk)?;
+        let path = on
+            .base
+            .path()
+            .and_then(beside)
+            .filter(|_| !unknown.is_empty());
+        Ok((unknown, path))
+    };
+    let (unknown, path) = read().with_context(|| on.base.name().to_owned())?;
+    let Some(path) = path else { return Ok(None) };
+    let shown = printable_path(&path);
+    let notice = |message: String| sink.send(Event::Noticed { message: &message });
+    let parsed = match fs::read(&path) {
+        Ok(xml) => UsedMap::parse_bmap(&xml, on.layout.disk.len).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let map = match parsed {
+        Ok(map) => map,
+        Err(why) => {
+            notice(format!("{shown} is left aside: {why}"));
+            return Ok(None);
+        }
+    };
+    if map.agrees(&on.base, &unknown)? {
+        notice(format!(
+            "{shown} tells what a partition uses that cardmint does not know"
+        ));
+        return Ok(Some(map.used));
+    }
+    notice(format!(
+        "{shown} is left aside: it is not of {}",
+        on.base.name()
+    ));
+    Ok(None)
+}
+
+/// `x.img.xz.bmap`, `x.img.bmap` or `x.bmap`, as bmaptool looks for it.
+fn beside(base: &Path) -> Option<PathBuf> {
+    let mut stem = base.to_owned();
+    loop {
+        let mut name = stem.file_name()?.to_owned();
+        name.push(".bmap");
+        let path = stem.with_file_name(name);
+        if path.is_file() {
+            return Some(path);
+        }
+        stem.extension()?;
+        stem.set_extension("");
+    }
+}
