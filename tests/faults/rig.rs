@@ -19,9 +19,10 @@ const BASE: &str = "trixie-arm64";
 static SLOTS: RwLock<()> = RwLock::new(());
 
 pub(crate) struct Rig {
-    pub(crate) scratch: Scratch,
     pub(crate) good: Card,
     pub(crate) bad: Card,
+    // Dropped after what is mounted in it.
+    pub(crate) scratch: Scratch,
     _slots: RwLockReadGuard<'static, ()>,
 }
 
@@ -56,9 +57,9 @@ impl Rig {
         let good = Card::good(&scratch, "good");
         let bad = Card::bad(&scratch, faults);
         Self {
-            scratch,
             good,
             bad,
+            scratch,
             _slots: slots,
         }
     }
