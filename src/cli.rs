@@ -139,12 +139,33 @@ pub struct BuildArgs {
     /// Which nodes
     #[command(flatten)]
     pub selection: Selection,
+    /// Kind of image: img, or img.xz with .sha256 and .bmap beside it
+    #[arg(long, value_name = "FORMAT", default_value = "img")]
+    pub format: ImageFormat,
+    /// How hard xz tries on the blocks that differ from the base, 0 to 9
+    #[arg(long, value_name = "N", default_value_t = 6,
+          value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub level: u32,
+    /// Compressed images made at a time [default: one per processor]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
     /// Replace existing images that differ from the plan
     #[arg(long)]
     pub force: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Kinds of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImageFormat {
+    /// As it goes to a card.
+    #[value(name = "img")]
+    Img,
+    /// Compressed.
+    #[value(name = "img.xz")]
+    ImgXz,
 }
 
 const FLASH_EXAMPLES: &str = "\

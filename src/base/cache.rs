@@ -127,6 +127,11 @@ impl Cache {
         self.subdir("spool")
     }
 
+    /// The directory for bases that were compressed anew, block by block.
+    pub(crate) fn blocks_dir(&self) -> io::Result<PathBuf> {
+        self.subdir("blocks")
+    }
+
     fn subdir(&self, name: &str) -> io::Result<PathBuf> {
         let dir = self.dir.join(name);
         owner::create_dir_all(&dir, 0o700)?;

@@ -18,7 +18,7 @@ mod spool;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod xz;
+pub(crate) mod xz;
 
 use std::fs::{self, File};
 use std::io;
@@ -198,6 +198,33 @@ impl Base {
         }
     }
 
+    /// The blocks of the base as it was published, where it is an xz file of many,
+    /// and that file, where there is one.
+    pub(crate) fn compressed(&self) -> Option<(&XzBase, Option<&File>)> {
+        match &self.store {
+            Store::Xz(xz) => Some((xz, self.file.as_ref().map(|file| file.file.file()))),
+            Store::Raw(_) | Store::Spooled(_) => None,
+        }
+    }
+
+    /// Makes sure that the file is what it was when its digest was taken.
+    pub(crate) fn check_published(
+        &self,
+        digests: &Digests,
+        interrupt: &Interrupt,
+    ) -> Result<(), BaseError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        if self.published_digest(file, interrupt)? == digests.published {
+            return self.check_unchanged();
+        }
+        Err(BaseError::Damaged {
+            name: self.name.clone(),
+            what: "its bytes are not what they were when it was first read".to_owned(),
+        })
+    }
+
     fn failed(&self, source: io::Error) -> BaseError {
         let name = self.name.clone();
         match source.kind() {
@@ -295,7 +322,8 @@ fn open_file(path: &Path) -> Result<File, BaseError> {
     File::open(path).map_err(unreadable)
 }
 
-fn read_format(file: &File) -> io::Result<Format> {
+/// The format of an open file, going by its first bytes.
+pub(crate) fn read_format(file: &File) -> io::Result<Format> {
     let mut head = [0; Format::MAGIC_LEN];
     let mut len = 0;
     while len < head.len() {

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 use super::catalogue::PRACTICE;
 use super::{Context, Refused, build, init, plan, verify};
-use crate::cli::{BuildArgs, DemoArgs, InitArgs, PlanArgs, Selection, VerifyArgs};
+use crate::cli::{BuildArgs, DemoArgs, ImageFormat, InitArgs, PlanArgs, Selection, VerifyArgs};
 use crate::exit::ExitCode;
 
 pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode> {
@@ -38,6 +38,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
     let built = build::run(
         context,
         &BuildArgs {
+            format: ImageFormat::Img,
+            level: 6,
+            jobs: None,
             selection: everything(),
             force: false,
             json: false,

@@ -1,13 +1,11 @@
 //! Where an image differs from its plan, in words: which file, which region.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::base::ReadAt;
-use crate::base::read_at::RawFile;
 use crate::layout::Layout;
 use crate::layout::fat::{Entry, Fat};
 use crate::output::Expected;
@@ -35,14 +33,13 @@ pub(super) const MAX_REGIONS: usize = 16;
 
 /// Looks for the differences within the chunks that are known to differ.
 pub(super) fn find(
-    path: &Path,
+    (path, image): (&Path, &dyn ReadAt),
     planned: &dyn ReadAt,
     layout: &Layout,
     expected: &Expected,
     chunks: &[usize],
 ) -> Result<Differences> {
     let failed = || format!("reading {}", path.display());
-    let image = RawFile::new(File::open(path).with_context(failed)?).with_context(failed)?;
     let mut regions: Vec<Range<u64>> = Vec::new();
     for &index in chunks {
         for piece in expected.pieces(index) {
@@ -64,7 +61,7 @@ pub(super) fn find(
         regions.push(expected.len()..image.len());
     }
     let place = |range: &Range<u64>| layout.disk.place_of(range.start);
-    let files = compare_files(&image, planned, layout);
+    let files = compare_files(image, planned, layout);
     let regions = regions
         .into_iter()
         .map(|range| Region {

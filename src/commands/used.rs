@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::card::printable_path;
 use crate::layout::UsedMap;
+use crate::layout::disk::Partition;
 use crate::overlay::{Minted, Overlay};
 use crate::plan::OpenBase;
 use crate::report::event::{Event, Sink};
@@ -17,34 +18,40 @@ pub(super) struct Maps<'a> {
     on: &'a OpenBase,
     /// Write every byte.
     full: bool,
-    block_map: Option<UsedMap>,
+    /// What of the base holds data.
+    base: UsedMap,
 }
 
 impl<'a> Maps<'a> {
     pub(super) fn new(on: &'a OpenBase, full: bool, sink: &dyn Sink) -> Result<Self> {
-        let block_map = if full { None } else { block_map(on, sink)? };
-        Ok(Self {
-            on,
-            full,
-            block_map,
-        })
+        let disk = &on.layout.disk;
+        let base = if full {
+            UsedMap::whole(disk.len)
+        } else {
+            let block_map = block_map(on, sink)?;
+            UsedMap::read_with(&on.base, disk, block_map.as_ref())
+                .with_context(|| on.base.name().to_owned())?
+        };
+        Ok(Self { on, full, base })
     }
 
     /// What of the base holds data.
-    pub(super) fn of_base(&self) -> Result<UsedMap> {
-        self.of_card(&Overlay::default())
+    pub(super) fn of_base(&self) -> &UsedMap {
+        &self.base
     }
 
     /// What of a card does.
     pub(super) fn of_card(&self, overlay: &Overlay) -> Result<UsedMap> {
-        let disk = &self.on.layout.disk;
         if self.full {
-            return Ok(UsedMap::whole(disk.len));
+            return Ok(self.base.clone());
         }
         let base = &self.on.base;
-        // Not the base's map: a file of ours may equal what lies in free blocks.
+        // Not the base's map with the overlay's extents: a file of ours may equal
+        // what lies in free blocks.
         let minted = Minted { base, overlay };
-        UsedMap::read_with(&minted, disk, self.block_map.as_ref())
+        let is_changed = |partition: &Partition| overlay.touches(partition.offset, partition.len);
+        self.base
+            .read_changed(&minted, &self.on.layout.disk, is_changed)
             .with_context(|| base.name().to_owned())
     }
 }

@@ -8,13 +8,15 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::difference::{self, Differences, MAX_REGIONS};
 use super::used::Maps;
 use super::workspace::Workspace;
 use super::{Context, Usage};
-use crate::base::Sha256Digest;
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
+use crate::base::read_at::RawFile;
+use crate::base::{Base, Cache, Format, ReadAt, Sha256Digest, read_format};
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
 use crate::output::{Expected, differing_chunks};
@@ -51,7 +53,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         .target
         .canonicalize()
         .is_ok_and(|path| written.is_some_and(|entry| Path::new(&entry.device) == path));
-    let expected = if was_flashed || is_card(&args.target, on.layout.disk.len)? {
+    let packed = open_packed(context, &args.target)?;
+    let is_card = was_flashed || is_card(&args.target, on.layout.disk.len)?;
+    let expected = if packed.is_none() && is_card {
         expect_card(context, &workspace, on, card)?
     } else {
         let digests = on
@@ -59,13 +63,16 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
             .digests(&workspace.cache, &context.progress, &context.interrupt)?;
         Expected::new(&on.base, &digests.chunks, &card.overlay)?
     };
-    let chunks = differing_chunks(
-        &args.target,
-        &expected,
-        &name,
-        &context.progress,
-        &context.interrupt,
-    )?;
+    let chunks = match &packed {
+        Some(packed) => packed.differing_chunks(context, &expected)?,
+        None => differing_chunks(
+            &args.target,
+            &expected,
+            &name,
+            &context.progress,
+            &context.interrupt,
+        )?,
+    };
     let differences = if chunks.is_empty() {
         Differences::default()
     } else {
@@ -73,7 +80,14 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
             base: &on.base,
             overlay: &card.overlay,
         };
-        difference::find(&args.target, &planned, &on.layout, &expected, &chunks)?
+        let failed = || format!("reading {}", args.target.display());
+        let open = || RawFile::new(fs::File::open(&args.target)?);
+        let image: Box<dyn ReadAt> = match packed {
+            Some(packed) => Box::new(packed.image),
+            None => Box::new(open().with_context(failed)?),
+        };
+        let found = (args.target.as_path(), &*image);
+        difference::find(found, &planned, &on.layout, &expected, &chunks)?
     };
     let code = if chunks.is_empty() {
         ExitCode::Done
@@ -88,6 +102,45 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         show(context, &name, &args.target, &expected, &differences)?;
     }
     Ok(code)
+}
+
+/// A compressed image.
+struct Packed {
+    image: Base,
+    /// What it is unpacked into, where it has to be.
+    cache: Cache,
+    _dir: TempDir,
+}
+
+/// Opens the image, if it is compressed; what is remembered of it counts for
+/// nothing.
+fn open_packed(context: &Context<'_>, target: &Path) -> Result<Option<Packed>> {
+    let failed = || format!("reading {}", target.display());
+    let file = fs::File::open(target).with_context(failed)?;
+    if read_format(&file).with_context(failed)? == Format::Raw {
+        return Ok(None);
+    }
+    let dir = tempfile::tempdir().context("making a temporary directory")?;
+    let cache = Cache::at(dir.path().to_owned());
+    let image = Base::open(target, &cache, &context.progress, &context.interrupt)?;
+    Ok(Some(Packed {
+        image,
+        cache,
+        _dir: dir,
+    }))
+}
+
+impl Packed {
+    fn differing_chunks(&self, context: &Context<'_>, expected: &Expected) -> Result<Vec<usize>> {
+        let found = self
+            .image
+            .digests(&self.cache, &context.progress, &context.interrupt)?;
+        let found = found.chunks.as_slice();
+        let count = expected.chunks().max(found.len());
+        Ok((0..count)
+            .filter(|&index| found.get(index) != expected.digest(index))
+            .collect())
+    }
 }
 
 /// A card, or a file that stands in for one, holds more than the image, and old bytes where the image uses nothing;

@@ -5,12 +5,16 @@
 //! decoded once and written to a batch of images at the same time.
 
 mod aligned;
+mod bmap;
 mod draft;
 mod error;
 mod expected;
 mod fan_out;
+mod packed;
 mod read_back;
+mod recode;
 mod reflink;
+pub(crate) mod splice;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +24,7 @@ pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
+pub use packed::{Blocks, Packer, Packing};
 pub use read_back::differing_chunks;
 pub(crate) use read_back::for_each_chunk;
 
@@ -28,6 +33,7 @@ use self::fan_out::{Lane, fan_out};
 use crate::base::chunk::{CHUNK_LEN, ChunkDigests};
 use crate::base::{Base, Cache, Digests, ReadAt as _, Sha256Digest};
 use crate::interrupt::Interrupt;
+use crate::layout::UsedMap;
 use crate::overlay::Overlay;
 use crate::report::event::{Event, Sink};
 
@@ -43,6 +49,8 @@ pub struct Job<'a> {
     pub path: PathBuf,
     /// What differs from the base.
     pub overlay: &'a Overlay,
+    /// What of both together holds data, for a block map beside the image.
+    pub used: Option<&'a UsedMap>,
 }
 
 /// What became of a [`Job`]: the digest of the published image, or why there is
@@ -50,6 +58,7 @@ pub struct Job<'a> {
 pub type Outcome = Result<Sha256Digest, OutputError>;
 
 /// What all jobs of a build share.
+#[derive(Clone, Copy)]
 pub struct Build<'a> {
     /// The stock image.
     pub base: &'a Base,
@@ -186,6 +195,7 @@ impl Build<'_> {
             name: "base",
             path,
             overlay: &nothing,
+            used: None,
         };
         let expected = self.expected(&job, &digests.chunks)?;
         let different = differing_chunks(

@@ -160,15 +160,26 @@ impl Reader {
 
     fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.direct {
-            Some(direct) if buf.len().is_multiple_of(ALIGN) => {
-                match direct.read_exact_at(buf, offset) {
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                        self.buffered.read_exact_at(buf, offset)
-                    }
-                    result => result,
-                }
-            }
-            _ => self.buffered.read_exact_at(buf, offset),
+            Some(direct) => read_at(direct, &self.buffered, buf, offset),
+            None => self.buffered.read_exact_at(buf, offset),
         }
+    }
+}
+
+/// Reads past the page cache, as far as whole blocks go.
+pub(super) fn read_at(
+    direct: &File,
+    buffered: &File,
+    buf: &mut [u8],
+    offset: u64,
+) -> io::Result<()> {
+    if !buf.len().is_multiple_of(ALIGN) {
+        return buffered.read_exact_at(buf, offset);
+    }
+    match direct.read_exact_at(buf, offset) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            buffered.read_exact_at(buf, offset)
+        }
+        result => result,
     }
 }

@@ -96,6 +96,7 @@ impl Bench {
             name,
             path: self.out(name),
             overlay,
+            used: None,
         }
     }
 

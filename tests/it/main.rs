@@ -28,6 +28,7 @@ mod inspect;
 mod large;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
+mod packed;
 /// `plan` shows all and writes nothing.
 mod plan;
 /// Secrets stay where they belong.

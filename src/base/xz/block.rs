@@ -8,7 +8,8 @@ use std::io;
 
 use xz2::stream::{Action, Error, Status, Stream};
 
-use super::index::{Block, FOOTER_MAGIC, HEADER_MAGIC, push_number};
+use super::index::Block;
+use super::trailer::{index_and_footer, stream_header};
 use crate::base::ReadAt;
 
 /// A decoder for a dictionary of 64 MiB (`xz -9`) needs 65 MiB.
@@ -40,7 +41,7 @@ pub(super) fn is_affordable(
 ///
 /// # Errors
 /// `InvalidData` where it is damaged, otherwise what reading says.
-pub(super) fn decode(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8>> {
+pub(crate) fn decode(source: &dyn ReadAt, block: &Block, flags: [u8; 2]) -> io::Result<Vec<u8>> {
     let mut decoder = Decoder::new(source, block, flags)?;
     let bytes = decoder.next(decoder.left)?;
     decoder.finish()?;
@@ -83,7 +84,7 @@ impl<'a> Decoder<'a> {
             input: begin(source, block, 0, flags)?,
             taken: 0,
             read: 0,
-            tail: Some(end(block, flags)),
+            tail: Some(index_and_footer(&[(block.unpadded_len, block.len)], flags)),
             left,
             is_over: false,
         })
@@ -160,33 +161,10 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What makes a block a stream of its own: an index of one record, and a footer.
-fn end(block: &Block, flags: [u8; 2]) -> Vec<u8> {
-    let mut index = vec![0, 1];
-    push_number(&mut index, block.unpadded_len);
-    push_number(&mut index, block.len);
-    index.resize(index.len().next_multiple_of(4), 0);
-    let crc = crc32fast::hash(&index);
-    index.extend_from_slice(&crc.to_le_bytes());
-
-    // "Backward Size" counts in fours, less one (2.1.2.2); an index of one
-    // record takes at most 28 bytes.
-    let words = u32::try_from(index.len() / 4 - 1).unwrap_or(0);
-    let mut tail = words.to_le_bytes().to_vec();
-    tail.extend_from_slice(&flags);
-    index.extend_from_slice(&crc32fast::hash(&tail).to_le_bytes());
-    index.extend_from_slice(&tail);
-    index.extend_from_slice(&FOOTER_MAGIC);
-    index
-}
-
 /// A stream header and the first `len` bytes of the block.
 fn begin(source: &dyn ReadAt, block: &Block, len: u64, flags: [u8; 2]) -> io::Result<Vec<u8>> {
     let len = usize::try_from(len).map_err(|_| damaged(block))?;
-    let mut stream = Vec::with_capacity(len + 12);
-    stream.extend_from_slice(&HEADER_MAGIC);
-    stream.extend_from_slice(&flags);
-    stream.extend_from_slice(&crc32fast::hash(&flags).to_le_bytes());
+    let mut stream = stream_header(flags);
     let start = stream.len();
     stream.resize(start + len, 0);
     source.read_exact_at(&mut stream[start..], block.file_offset)?;

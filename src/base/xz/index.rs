@@ -229,7 +229,7 @@ fn take_number(rest: &mut &[u8]) -> Result<u64, IndexError> {
 }
 
 /// Appends a number of variable length (1.2).
-pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         // The low seven bits, marked as not the last.
         out.push((number & 0x7f) as u8 | 0x80);

@@ -5,12 +5,14 @@ mod block;
 mod index;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trailer;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use index::{Index, IndexError};
+pub(crate) use block::decode as decode_block;
+pub(crate) use index::{Block, Index, IndexError, push_number};
 
 use super::ReadAt;
 use super::chunk::CHUNK_LEN;
@@ -46,6 +48,16 @@ impl XzBase {
             index,
             cache: Mutex::default(),
         })
+    }
+
+    /// The blocks.
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The compressed file.
+    pub(crate) fn source(&self) -> &dyn ReadAt {
+        &*self.source
     }
 
     /// How many blocks there are.

@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
     /// Writes the cards of one base from one reading of it.
     fn write_group(&mut self, context: &Context<'_>, base: usize, group: &[Opened]) -> Result<()> {
         let (args, on) = (self.args, &self.plan.bases[base]);
-        let base_used = self.maps[base].of_base()?;
+        let base_used = self.maps[base].of_base();
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| anyhow!("asking for random numbers: {error}"))?;
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         let flash = Flash {
             base: &on.base,
             disk: &on.layout.disk,
-            used: &base_used,
+            used: base_used,
             cache: &self.workspace.cache,
             verify: !args.no_verify,
             wipe: args.wipe,

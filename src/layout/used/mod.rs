@@ -87,6 +87,32 @@ impl UsedMap {
         Ok(Self::from_free(source.len(), free.0))
     }
 
+    /// The map of a card, from that of its base: only partitions that `is_changed`
+    /// says differ are read, off the minted bytes.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn read_changed(
+        &self,
+        minted: &dyn ReadAt,
+        disk: &Disk,
+        is_changed: impl Fn(&Partition) -> bool,
+    ) -> io::Result<Self> {
+        let mut free = FreeRanges::default();
+        for partition in partitions_within(minted, disk) {
+            let ranges = if is_changed(partition) {
+                free_of(minted, partition)?
+            } else {
+                Some(self.gaps(partition.offset, partition.len).collect())
+            };
+            ranges
+                .into_iter()
+                .flatten()
+                .for_each(|range| free.push(range));
+        }
+        Ok(Self::from_free(minted.len(), free.0))
+    }
+
     /// Partitions whose file system is not understood.
     ///
     /// # Errors
@@ -219,29 +245,35 @@ type Free = Option<Vec<Range<u64>>>;
 
 /// What each partition within the source calls free, in the order of the disk.
 fn free_ranges<'a>(source: &dyn ReadAt, disk: &'a Disk) -> io::Result<Vec<(&'a Partition, Free)>> {
+    let each = partitions_within(source, disk).into_iter();
+    each.map(|partition| Ok((partition, free_of(source, partition)?)))
+        .collect()
+}
+
+fn partitions_within<'a>(source: &dyn ReadAt, disk: &'a Disk) -> Vec<&'a Partition> {
     let is_within = |partition: &&Partition| {
         let end = partition.offset.checked_add(partition.len);
         end.is_some_and(|end| end <= source.len())
     };
     let mut partitions: Vec<&Partition> = disk.partitions.iter().filter(is_within).collect();
     partitions.sort_by_key(|partition| partition.offset);
-    let free = |partition: &'a Partition| {
-        // A file system made over one of another kind may leave the older
-        // one's superblock in place, and that would still look sound.
-        let is_ext = super::ext4::Ext4::read(source, partition).is_some();
-        let ranges = match (partition.is_fat_type(), is_ext) {
-            (true, false) => {
-                // Not all of them: a table may list millions.
-                let mut ranges = FreeRanges::default();
-                fat::each_free(source, partition, |range| ranges.push(range))?;
-                Some(ranges.0)
-            }
-            (false, true) => ext4::free(source, partition, MIN_GAP)?,
-            _ => None,
-        };
-        Ok((partition, ranges))
-    };
-    partitions.into_iter().map(free).collect()
+    partitions
+}
+
+fn free_of(source: &dyn ReadAt, partition: &Partition) -> io::Result<Free> {
+    // A file system made over one of another kind may leave the older one's
+    // superblock in place, and that would still look sound.
+    let is_ext = super::ext4::Ext4::read(source, partition).is_some();
+    match (partition.is_fat_type(), is_ext) {
+        (true, false) => {
+            // Not all of them: a table may list millions.
+            let mut ranges = FreeRanges::default();
+            fat::each_free(source, partition, |range| ranges.push(range))?;
+            Ok(Some(ranges.0))
+        }
+        (false, true) => ext4::free(source, partition, MIN_GAP),
+        _ => Ok(None),
+    }
 }
 
 /// Free ranges as file systems report them, shrunk to whole blocks; the short

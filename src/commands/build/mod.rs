@@ -1,5 +1,7 @@
 //! `cardmint build`: the node images, each made, read back and only then named.
 
+mod packed;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,9 +13,10 @@ use serde_json::json;
 use super::workspace::Workspace;
 use super::{Context, Refused, exit_code};
 use crate::base::Sha256Digest;
-use crate::cli::BuildArgs;
+use crate::cli::{BuildArgs, ImageFormat};
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
+use crate::layout::UsedMap;
 use crate::output::{Build, Expected, Job, OutputError, differing_chunks};
 use crate::owner;
 use crate::plan::{self, Card, OpenBase, Plan};
@@ -40,7 +43,12 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         .out
         .clone()
         .unwrap_or_else(|| context.path("images"));
-    let orders = workspace.orders(nodes, &bases, &out)?;
+    let mut orders = workspace.orders(nodes, &bases, &out)?;
+    if args.format == ImageFormat::ImgXz {
+        for order in &mut orders {
+            order.path.as_mut_os_string().push(".xz");
+        }
+    }
     let plan = plan::make(
         &workspace.cluster.name,
         &bases.list,
@@ -58,7 +66,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     let mut codes = Vec::new();
     for (index, base) in plan.bases.iter().enumerate() {
         let on = (index, base);
-        if let Err(error) = build_base(context, &workspace, &plan, on, args.force, &mut fates) {
+        if let Err(error) = build_base(context, &workspace, &plan, on, args, &mut fates) {
             codes.push(exit_code(&error));
             // One base failing never stops another.
             if !fail_rest(&plan, index, &error, &mut fates) {
@@ -114,18 +122,26 @@ fn build_base(
     workspace: &Workspace,
     plan: &Plan<'_>,
     (index, on): (usize, &OpenBase),
-    force: bool,
+    args: &BuildArgs,
     fates: &mut [Option<Fate>],
 ) -> Result<()> {
+    let build = Build {
+        base: &on.base,
+        cache: &workspace.cache,
+        replace: args.force,
+        sink: &context.progress,
+        interrupt: &context.interrupt,
+    };
+    let of_base = |(_, card): &(usize, &Card)| card.base == index;
+    let cards: Vec<(usize, &Card)> = plan.cards.iter().enumerate().filter(of_base).collect();
+    if args.format == ImageFormat::ImgXz {
+        let digests = packed::build_base(build, on, &cards, args, fates)?;
+        return record(workspace, plan, (index, on), digests.raw, fates);
+    }
     let mut wanted = Vec::new();
-    for (at, card) in plan
-        .cards
-        .iter()
-        .enumerate()
-        .filter(|(_, card)| card.base == index)
-    {
+    for (at, card) in cards {
         match existing(context, workspace, on, card) {
-            Ok(Some(Fate::Refused)) if force => wanted.push(at),
+            Ok(Some(Fate::Refused)) if args.force => wanted.push(at),
             Ok(None) => wanted.push(at),
             Ok(fate) => fates[at] = fate,
             Err(error) => fates[at] = Some(Fate::failed(&error)),
@@ -133,22 +149,8 @@ fn build_base(
     }
     let jobs: Vec<Job<'_>> = wanted
         .iter()
-        .map(|&at| {
-            let card = &plan.cards[at];
-            Job {
-                name: &card.node.hostname,
-                path: card.path.clone(),
-                overlay: &card.overlay,
-            }
-        })
+        .map(|&at| job(&plan.cards[at], None))
         .collect();
-    let build = Build {
-        base: &on.base,
-        cache: &workspace.cache,
-        replace: force,
-        sink: &context.progress,
-        interrupt: &context.interrupt,
-    };
     let result = if jobs.is_empty() {
         on.base
             .digests(&workspace.cache, &context.progress, &context.interrupt)
@@ -169,6 +171,15 @@ fn build_base(
     result.map(drop).map_err(Into::into)
 }
 
+fn job<'a>(card: &'a Card, used: Option<&'a UsedMap>) -> Job<'a> {
+    Job {
+        name: &card.node.hostname,
+        path: card.path.clone(),
+        overlay: &card.overlay,
+        used,
+    }
+}
+
 /// What is already under the image's name: the very image, another one, or
 /// nothing.
 fn existing(
@@ -177,14 +188,8 @@ fn existing(
     on: &OpenBase,
     card: &Card,
 ) -> Result<Option<Fate>> {
-    match fs::symlink_metadata(&card.path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => bail!(Refused(format!(
-            "{} is no ordinary file; move it away, or choose another place with --out",
-            card.path.display()
-        ))),
-        Err(error) => return Err(error).with_context(|| card.path.display().to_string()),
+    if !is_there(&card.path)? {
+        return Ok(None);
     }
     let digests = on
         .base
@@ -203,6 +208,19 @@ fn existing(
     } else {
         Fate::Refused
     }))
+}
+
+/// Whether an image is there already.
+fn is_there(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(_) => bail!(Refused(format!(
+            "{} is no ordinary file; move it away, or choose another place with --out",
+            path.display()
+        ))),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
 }
 
 fn record(

@@ -1,0 +1,239 @@
+//! `build --format img.xz`, judged by the programs that people read such files with.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Loop, Mounted, Run, Scratch, base, extract, has, partitions, tool};
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// A base in blocks of this many bytes, as its publisher would compress it.
+fn compressed(scratch: &Scratch, args: &[&str]) -> PathBuf {
+    let path = scratch.path("base.img.xz");
+    let raw = base("trixie-arm64");
+    fs::copy(&raw, scratch.path("base.img")).expect("a base");
+    let image = scratch.path("base.img");
+    let all = [args, &["-1", "-k", utf8(&image)]].concat();
+    tool("xz", &all).expect(0);
+    fs::remove_file(image).expect("a file");
+    path
+}
+
+/// A cluster of two on a base of three blocks.
+fn cluster() -> Scratch {
+    let scratch = Scratch::new();
+    let image = compressed(&scratch, &["-T2", "--block-size=20MiB"]);
+    scratch.init(&image, 2);
+    scratch
+}
+
+fn build(scratch: &Scratch, more: &[&str]) -> Run {
+    scratch.cardmint(&[&["build", "--format", "img.xz"], more].concat())
+}
+
+fn image(scratch: &Scratch, node: usize) -> PathBuf {
+    scratch.path(&format!("c/images/raspberrypi{node}.img.xz"))
+}
+
+/// The image of a node, unpacked by `xz`.
+fn unpacked(scratch: &Scratch, node: usize) -> Vec<u8> {
+    let target = scratch.path("unpacked.xz");
+    fs::copy(image(scratch, node), &target).expect("an image");
+    tool("xz", &["-dkf", utf8(&target)]).expect(0);
+    fs::read(scratch.path("unpacked")).expect("an image")
+}
+
+#[test]
+fn others_unpack_to_the_very_image() {
+    let scratch = cluster();
+    build(&scratch, &[]).expect(0);
+    scratch.cardmint(&["build"]).expect(0);
+    for node in [0, 1] {
+        let packed = image(&scratch, node);
+        tool("xz", &["-t", utf8(&packed)]).expect(0);
+        let listed = tool("xz", &["--robot", "--list", utf8(&packed)]).expect(0);
+        let file = listed.stdout.lines().find(|line| line.starts_with("file"));
+        let streams = file.and_then(|line| line.split('\t').nth(1));
+        assert_eq!(streams, Some("1"), "{}", listed.stdout);
+        let plain = fs::read(packed.with_extension("")).expect("an image");
+        assert!(unpacked(&scratch, node) == plain, "node {node}");
+        let dir = packed.parent().expect("a folder");
+        let sums = format!("cd {} && sha256sum -c *.sha256", utf8(dir));
+        tool("sh", &["-c", &sums]).expect(0);
+        scratch
+            .cardmint(&["verify", &node.to_string(), utf8(&packed)])
+            .expect(0);
+    }
+    scratch
+        .cardmint(&["verify", "1", utf8(&image(&scratch, 0))])
+        .expect(4);
+    let shown = scratch
+        .cardmint(&["inspect", utf8(&image(&scratch, 1))])
+        .expect(0);
+    assert!(shown.stdout.contains("raspberrypi1"), "{}", shown.stdout);
+}
+
+#[test]
+fn bmaptool_finds_the_map_and_writes_a_sound_card() {
+    let scratch = cluster();
+    build(&scratch, &["--nodes", "1"]).expect(0);
+    let card = scratch.path("card");
+    fs::write(&card, vec![0xa5; 160 << 20]).expect("a card");
+    let run = tool(
+        "bmaptool",
+        &["copy", utf8(&image(&scratch, 1)), utf8(&card)],
+    )
+    .expect(0);
+    assert!(
+        run.stderr.contains("discovered bmap file"),
+        "{}",
+        run.stderr
+    );
+    for (number, judge, flag) in [(0, "fsck.vfat", "-n"), (1, "e2fsck", "-fn")] {
+        let part = scratch.path("part");
+        extract(&card, number, &part);
+        tool(judge, &[flag, utf8(&part)]).expect(0);
+    }
+    scratch.cardmint(&["verify", "1", utf8(&card)]).expect(0);
+}
+
+#[test]
+fn an_image_that_is_there_is_kept_or_refused_or_replaced() {
+    let scratch = cluster();
+    build(&scratch, &[]).expect(0);
+    let first = fs::read(image(&scratch, 0)).expect("an image");
+    let beside = scratch.path("c/images/raspberrypi0.img.xz.sha256");
+    fs::remove_file(&beside).expect("a file");
+    let again = build(&scratch, &[]).expect(0);
+    assert_eq!(again.stdout.matches("kept").count(), 2, "{}", again.stdout);
+    assert!(beside.exists());
+
+    let file = fs::File::options()
+        .write(true)
+        .open(image(&scratch, 0))
+        .expect("an image");
+    file.write_all_at(&[1], first.len() as u64 / 2)
+        .expect("written");
+    let run = build(&scratch, &[]).expect(3);
+    assert!(run.stderr.contains("--force replaces it"), "{}", run.stderr);
+    build(&scratch, &["--force"]).expect(0);
+    assert!(fs::read(image(&scratch, 0)).expect("an image") == first);
+}
+
+#[test]
+fn bases_without_blocks_get_some_once() {
+    for (kind, args) in [("one block", &["-T1"][..]), ("raw", &[])] {
+        let scratch = Scratch::new();
+        let path = match kind {
+            "raw" => base("trixie-arm64"),
+            _ => compressed(&scratch, args),
+        };
+        scratch.init(&path, 2);
+        let run = build(&scratch, &["--nodes", "0", "--level", "1"]).expect(0);
+        let says = run.stderr.contains("compressing");
+        assert_eq!(says, kind == "raw", "{kind}: {}", run.stderr);
+        scratch.cardmint(&["build", "--nodes", "0"]).expect(0);
+        let plain = fs::read(image(&scratch, 0).with_extension("")).expect("an image");
+        assert!(unpacked(&scratch, 0) == plain, "{kind}");
+        let run = build(&scratch, &["--nodes", "1", "--level", "1"]).expect(0);
+        assert!(
+            !run.stderr.contains("compressing"),
+            "{kind}: {}",
+            run.stderr
+        );
+        if kind != "raw" {
+            continue;
+        }
+        // What the disk lost in the cache is noticed, and made anew.
+        let dir = scratch.path("cache/cardmint/blocks");
+        let mut blocks = fs::read_dir(dir).expect("a folder");
+        let blocks = blocks.next().expect("a file").expect("a file").path();
+        let len = fs::metadata(&blocks).expect("a file").len();
+        let file = fs::File::options()
+            .write(true)
+            .open(&blocks)
+            .expect("a file");
+        file.write_all_at(&[0x55; 64], len / 2).expect("written");
+        let run = build(&scratch, &["--nodes", "1", "--level", "1", "--force"]).expect(0);
+        assert!(run.stderr.contains("compressing"), "{}", run.stderr);
+        assert!(run.stdout.contains("kept"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn halves_made_apart_are_the_whole() {
+    let together = cluster();
+    build(&together, &["--jobs", "2"]).expect(0);
+    for node in [0, 1] {
+        let apart = Scratch::new();
+        for name in ["cluster.toml", "cluster.key"] {
+            fs::copy(
+                together.path(&format!("c/{name}")),
+                apart.path(&format!("c/{name}")),
+            )
+            .expect("a copy");
+        }
+        for entry in fs::read_dir(together.path("c")).expect("a folder") {
+            let entry = entry.expect("an entry");
+            if entry.path().extension().is_some_and(|kind| kind == "pub") {
+                fs::copy(entry.path(), apart.path("c").join(entry.file_name())).expect("a copy");
+            }
+        }
+        build(&apart, &["--jobs", "1", "--nodes", &node.to_string()]).expect(0);
+        for suffix in ["", ".sha256", ".bmap"] {
+            let read = |scratch: &Scratch| {
+                let mut path = image(scratch, node).into_os_string();
+                path.push(suffix);
+                fs::read(path).expect("a file")
+            };
+            assert!(read(&apart) == read(&together), "node {node} {suffix}");
+        }
+    }
+}
+
+#[test]
+fn where_files_can_share_blocks_images_share_the_bases() {
+    let scratch = Scratch::new();
+    if !has("mkfs.btrfs") {
+        return;
+    }
+    let disk = scratch.write("disk", []);
+    fs::File::options()
+        .write(true)
+        .open(&disk)
+        .and_then(|file| file.set_len(400 << 20))
+        .expect("a sparse file");
+    let Some(device) = Loop::attach(&disk) else {
+        return;
+    };
+    tool("mkfs.btrfs", &["-q", device.path()]).expect(0);
+    let at = scratch.path("mnt");
+    fs::create_dir(&at).expect("a directory");
+    let _mounted = Mounted::at(&device, utf8(&at));
+    let image = at.join("base.img");
+    fs::copy(base("trixie-arm64"), &image).expect("a base");
+    // Something that does not shrink, where the root file system is free.
+    let noise = tool("openssl", &["rand", "-hex", "2000000"])
+        .expect(0)
+        .stdout;
+    let (root, len) = partitions(&image)[1];
+    let file = fs::File::options()
+        .write(true)
+        .open(&image)
+        .expect("a base");
+    file.write_all_at(noise.as_bytes(), root + len - (6 << 20))
+        .expect("written");
+    tool("xz", &["-T2", "--block-size=20MiB", "-0", utf8(&image)]).expect(0);
+    let image = at.join("base.img.xz");
+    scratch.init(&image, 2);
+    let out = at.join("images");
+    build(&scratch, &["--out", utf8(&out)]).expect(0);
+    tool("sync", &[]).expect(0);
+    let made = out.join("raspberrypi1.img.xz");
+    let shown = tool("filefrag", &["-v", utf8(&made)]).expect(0);
+    assert!(shown.stdout.contains("shared"), "{}", shown.stdout);
+    tool("xz", &["-t", utf8(&made)]).expect(0);
+}
