@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 
 use super::cache::Known;
-use super::chunk::{ChunkHasher, Each, EachDigested};
+use super::chunk::{ChunkHasher, Each, EachDigested, chunk_digest};
 use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::{Event, Sink};
@@ -48,11 +48,26 @@ impl Base {
         let digests = match self.known_digests(cache) {
             Some(known) => {
                 let mut chunks = known.chunks.as_slice().iter();
-                self.pass(sink, interrupt, &mut |offset, chunk| {
+                // xz has checks of its own; other bytes may have rotted since.
+                let is_checked = matches!(self.store, Store::Xz(_));
+                let mut rotten = None;
+                let passed = self.pass(sink, interrupt, &mut |offset, chunk| {
                     // As many as there are chunks, which recalling them made sure of.
                     let missing = || io::Error::other("more chunks than digests");
-                    each(offset, chunk, chunks.next().ok_or_else(missing)?)
-                })?;
+                    let digest = chunks.next().ok_or_else(missing)?;
+                    if !is_checked && chunk_digest(chunk) != *digest {
+                        rotten = Some(offset);
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    each(offset, chunk, digest)
+                });
+                if let Some(offset) = rotten {
+                    return Err(BaseError::Damaged {
+                        name: self.name.clone(),
+                        what: format!("what lies at byte {offset} is not what it once was"),
+                    });
+                }
+                passed?;
                 known
             }
             None => self.digest_anew(sink, interrupt, each)?,

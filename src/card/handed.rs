@@ -8,8 +8,8 @@ use super::open::OpenError;
 
 /// Whoever opened a card for us can do more with it than we can.
 pub trait Keeper: Debug + Send + Sync {
-    /// Has the kernel see the new partitions, and with `eject` the reader let go
-    /// of the card. Says whether it did that.
+    /// Has the reader let go of the card, with `eject`, or else the kernel see the
+    /// new partitions. Says whether it let go.
     fn let_go(&self, eject: bool) -> bool;
 }
 

@@ -29,7 +29,7 @@ pub(super) fn diskseq(device: &File) -> io::Result<u64> {
 }
 
 /// Has the kernel read the partition table again.
-pub(super) fn reread_partitions(device: &File) -> io::Result<()> {
+fn reread_partitions(device: &File) -> io::Result<()> {
     // SAFETY: takes no argument.
     let request = unsafe { NoArg::<BLKRRPART>::new() };
     // SAFETY: as above.
@@ -52,8 +52,20 @@ pub(super) fn discard(device: &File, len: u64) -> io::Result<()> {
     Ok(unsafe { ioctl(device, request) }?)
 }
 
-/// Has a reader let go of its card.
-pub(super) fn eject(device: &File) -> io::Result<()> {
+/// Has a reader let go of its card, with `eject`, or else the kernel see its new
+/// partitions. Says whether the card was let go of.
+pub(super) fn let_go(device: &File, eject: bool) -> bool {
+    // Not both: a desktop that sees partitions mounts them, and an ejected card
+    // is read anew when it is next inserted.
+    if eject && self::eject(device).is_ok() {
+        return true;
+    }
+    // A kernel that cannot do it now does it then, too.
+    let _ = reread_partitions(device);
+    false
+}
+
+fn eject(device: &File) -> io::Result<()> {
     // SAFETY: takes no argument.
     let request = unsafe { NoArg::<CDROMEJECT>::new() };
     // SAFETY: as above.

@@ -187,8 +187,8 @@ impl OpenCard {
         &self.path
     }
 
-    /// Has the kernel see the new partitions, and with `eject` the reader let go
-    /// of the card. Says whether it did.
+    /// Has the reader let go of the card, with `eject`, or else the kernel see the
+    /// new partitions. Says whether it let go.
     pub fn release(&self, eject: bool) -> bool {
         if self.id.inode.is_some() {
             return false;
@@ -196,9 +196,7 @@ impl OpenCard {
         if let Some(keeper) = &self.keeper {
             return keeper.let_go(eject);
         }
-        // A kernel that cannot do it now does it when the card is next inserted.
-        let _ = ioctl::reread_partitions(&self.file);
-        eject && ioctl::eject(&self.file).is_ok()
+        ioctl::let_go(&self.file, eject)
     }
 
     /// Direct I/O wants whole blocks.

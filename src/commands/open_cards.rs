@@ -29,7 +29,7 @@ pub(super) fn run(socket: &Path, stay: bool) -> Result<ExitCode> {
         };
         match guard::refusals(&device, &demands).first() {
             Some(refusal) => Err(format!("{}: {refusal}", path.display())),
-            None => Ok(()),
+            None => Ok(device.path),
         }
     };
     broker::serve(socket, &judge).context("the connection to cardmint failed")?;

@@ -248,17 +248,19 @@ impl Packer<'_> {
 }
 
 /// `raspberrypi0.img.xz.sha256`.
-fn beside(image: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(image: &Path, suffix: &str) -> PathBuf {
     let mut path = image.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
 /// Puts a small file in its place, whole, and only where it is not there already.
-fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
+pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
     if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }
+    draft::remove_abandoned(path)
+        .map_err(|source| OutputError::io("tidying beside", path, source))?;
     let mut draft = Draft::create(path, text.len() as u64)?;
     draft.write_at(0, text.as_bytes())?;
     draft.sync()?;

@@ -1,6 +1,6 @@
 //! A base without blocks to splice, turned once into one that has them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::packed::Packing;
+use super::draft::{self, Draft};
+use super::packed::{Packing, beside, publish_text};
 use super::splice::Encoder;
 use super::{Build, OutputError};
 use crate::base::read_at::RawFile;
@@ -34,39 +35,22 @@ pub(super) fn open(
             source,
         )
     })?;
-    let stem = format!("{}-{}-", digests.raw, packing.level);
-    let failed = |source| OutputError::io("reading the blocks in", &dir, source);
-    for entry in dir.read_dir().map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        // The digest of the file is its name: what the disk lost is noticed.
-        let Some(digest) = name
-            .strip_prefix(&stem)
-            .and_then(|rest| rest.strip_suffix(".xz"))
-        else {
-            continue;
-        };
-        let is_sound = digest_of(&path).is_ok_and(|found| found.to_string() == digest);
-        match is_sound.then(|| open_file(&path)) {
-            Some(Ok(blocks)) => return Ok(blocks),
-            _ => drop(std::fs::remove_file(&path)),
-        }
+    let path = dir.join(format!("{}-{}.xz", digests.raw, packing.level));
+    let sum = beside(&path, ".sha256");
+    // What the disk lost since is noticed: it would never be decoded here.
+    let known = fs::read_to_string(&sum).ok();
+    let found = digest_of(&path).map(|digest| digest.to_string()).ok();
+    if let (true, Ok(blocks)) = (known.is_some() && known == found, open_file(&path)) {
+        return Ok(blocks);
     }
-    let draft = tempfile::Builder::new()
-        .prefix(".recoding-")
-        .tempfile_in(&dir)
-        .map_err(|source| OutputError::io("writing to", &dir, source))?;
-    crate::owner::give(draft.as_file(), &dir);
+    draft::remove_abandoned(&path)
+        .map_err(|source| OutputError::io("tidying beside", &path, source))?;
+    let draft = Draft::create(&path, 0)?;
     let digest = encode_all(build, packing, draft.as_file(), &dir)?;
-    let path = dir.join(format!("{stem}{digest}.xz"));
-    let failed = |source| OutputError::io("writing", &path, source);
-    draft.as_file().sync_all().map_err(failed)?;
-    draft.persist(&path).map_err(|error| failed(error.error))?;
-    open_file(&path).map_err(failed)
+    draft.sync()?;
+    draft.publish(true)?;
+    publish_text(&sum, &digest.to_string())?;
+    open_file(&path).map_err(|source| OutputError::io("reading", &path, source))
 }
 
 fn open_file(path: &Path) -> io::Result<(XzBase, File)> {

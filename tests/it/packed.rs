@@ -149,8 +149,10 @@ fn bases_without_blocks_get_some_once() {
         }
         // What the disk lost in the cache is noticed, and made anew.
         let dir = scratch.path("cache/cardmint/blocks");
-        let mut blocks = fs::read_dir(dir).expect("a folder");
-        let blocks = blocks.next().expect("a file").expect("a file").path();
+        let found = fs::read_dir(dir).expect("a folder");
+        let mut found = found.map(|entry| entry.expect("an entry").path());
+        let is_xz = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "xz");
+        let blocks = found.find(is_xz).expect("blocks");
         let len = fs::metadata(&blocks).expect("a file").len();
         let file = fs::File::options()
             .write(true)

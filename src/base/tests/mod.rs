@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use tempfile::TempDir;
 
+use super::cache::Known;
 use super::testing::{has_tools, pipe, run, sample};
 use super::{Base, BaseError, Cache, Format, ReadAt, Sha256Digest};
 use crate::interrupt::Interrupt;
@@ -351,6 +352,24 @@ fn digests_are_remembered_until_the_file_changes() {
     assert!(bench.read(&again).unwrap() == changed);
     // The first one was opened before the change and must say so.
     assert!(matches!(bench.read(&base), Err(BaseError::Changed(_))));
+}
+
+#[test]
+fn bytes_that_rotted_since_they_were_digested_are_damage() {
+    let bench = Bench::new();
+    let base = bench
+        .open(&bench.put("image", &sample(10_000, 19)))
+        .unwrap();
+    let digests = |base: &Base| base.digests(&bench.cache(), &Silent, &Interrupt::default());
+    let mut known = digests(&base).unwrap();
+    assert!(bench.read(&base).is_ok());
+    // As if the file had held something else when its digests were taken.
+    known.chunks = vec![Sha256Digest([7; 32])].into();
+    base.remember(&bench.cache(), Known::of(&known, None));
+    match bench.read(&base) {
+        Err(BaseError::Damaged { what, .. }) => assert!(what.contains("once was"), "{what}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

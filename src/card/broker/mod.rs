@@ -39,7 +39,8 @@ const MAX_LINE: usize = 4096;
 enum Request {
     /// Open a device and hand it over.
     Open(PathBuf),
-    /// Forget a device that was opened; with `true` have its reader let go.
+    /// Forget a device that was opened; with `true` have its reader let go. Done
+    /// means that it did.
     LetGo(PathBuf, bool),
 }
 
@@ -171,7 +172,7 @@ struct Kept {
 impl Keeper for Kept {
     fn let_go(&self, eject: bool) -> bool {
         let request = Request::LetGo(self.path.clone(), eject);
-        matches!(self.broker.ask(&request), Ok((Answer::Done, _))) && eject
+        matches!(self.broker.ask(&request), Ok((Answer::Done, _)))
     }
 }
 

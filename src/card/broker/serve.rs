@@ -16,17 +16,17 @@ use super::{Answer, MAX_FILES, Request, read_line};
 use crate::card::ioctl;
 
 /// Opens cards for whoever listens on `socket`, until they hang up. `judge` says
-/// why a device is not to be opened.
+/// which device a path leads to, or why that is not to be opened.
 ///
 /// # Errors
 /// Where the connection fails.
-pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<(), String>) -> io::Result<()> {
+pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<PathBuf, String>) -> io::Result<()> {
     let stream = UnixStream::connect(socket)?;
     let mut reader = BufReader::new(&stream);
     let mut held: HashMap<PathBuf, File> = HashMap::new();
     while let Some(line) = read_line(&mut reader)? {
         match serde_json::from_str(&line)? {
-            Request::Open(path) => match judge(&path).map(|()| open(&path)) {
+            Request::Open(path) => match judge(&path).map(|device| open(&device)) {
                 Err(why) => send(&stream, &Answer::Refused(why), &[])?,
                 Ok(Err(error)) => {
                     let errno = error.raw_os_error().unwrap_or(5);
@@ -44,7 +44,8 @@ pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<(), String>) -> io::
             },
             Request::LetGo(path, eject) => {
                 let answer = match held.remove(&path) {
-                    Some(file) => let_go(&file, eject),
+                    Some(file) if ioctl::let_go(&file, eject) => Answer::Done,
+                    Some(_) => Answer::Refused("it cannot be ejected".to_owned()),
                     None => Answer::Refused("it was not opened".to_owned()),
                 };
                 send(&stream, &answer, &[])?;
@@ -55,7 +56,9 @@ pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<(), String>) -> io::
 }
 
 fn open(path: &Path) -> io::Result<(File, Option<File>)> {
+    // The very node that was judged, and no link that took its place.
     let with = |flags: OFlags| {
+        let flags = flags | OFlags::NOFOLLOW;
         OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,15 +66,6 @@ fn open(path: &Path) -> io::Result<(File, Option<File>)> {
             .open(path)
     };
     Ok((with(OFlags::EXCL)?, with(OFlags::DIRECT).ok()))
-}
-
-fn let_go(file: &File, eject: bool) -> Answer {
-    let _ = ioctl::reread_partitions(file);
-    let ejected = if eject { ioctl::eject(file) } else { Ok(()) };
-    match ejected {
-        Ok(()) => Answer::Done,
-        Err(error) => Answer::Failed(error.raw_os_error().unwrap_or(5)),
-    }
 }
 
 fn send(stream: &UnixStream, answer: &Answer, files: &[BorrowedFd<'_>]) -> io::Result<()> {
