@@ -149,6 +149,10 @@ pub struct BuildArgs {
     /// Compressed images made at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
+    /// Also write a list of the images that Raspberry Pi Imager opens; takes a
+    /// pass over every image
+    #[arg(long)]
+    pub imager_manifest: bool,
     /// Replace existing images that differ from the plan
     #[arg(long)]
     pub force: bool,

@@ -41,6 +41,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
             format: ImageFormat::Img,
             level: 6,
             jobs: None,
+            imager_manifest: false,
             selection: everything(),
             force: false,
             json: false,

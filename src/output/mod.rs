@@ -11,6 +11,7 @@ mod error;
 mod expected;
 mod fan_out;
 mod packed;
+mod plain;
 mod read_back;
 mod recode;
 mod reflink;
@@ -25,6 +26,7 @@ pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
 pub use packed::{Blocks, Packer, Packing};
+pub use plain::sha256_of_images;
 pub use read_back::differing_chunks;
 pub(crate) use read_back::for_each_chunk;
 

@@ -77,6 +77,39 @@ fn others_unpack_to_the_very_image() {
 }
 
 #[test]
+fn imager_gets_a_list_of_the_images() {
+    let scratch = cluster();
+    build(&scratch, &["--imager-manifest"]).expect(0);
+    let list = fs::read_to_string(scratch.path("c/images/c.rpi-imager-manifest")).expect("a list");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let entries = list["os_list"].as_array().expect("entries");
+    assert_eq!(entries.len(), 2);
+    for (node, entry) in entries.iter().enumerate() {
+        assert_eq!(entry["name"], format!("raspberrypi{node} of c"));
+        assert_eq!(entry["release_date"], "2026-06-18");
+        assert_eq!(entry["init_format"], "none");
+        let devices = entry["devices"].as_array().expect("tags");
+        assert!(devices.iter().any(|tag| tag == "pi4-64bit"), "{devices:?}");
+        let url = entry["url"]
+            .as_str()
+            .and_then(|url| url.strip_prefix("file://"));
+        let path = Path::new(url.expect("a file's URL"));
+        let digest = |path: &Path| {
+            let run = tool("sha256sum", &[utf8(path)]).expect(0);
+            run.stdout.split(' ').next().expect("a digest").to_owned()
+        };
+        assert_eq!(entry["image_download_sha256"], digest(path));
+        assert_eq!(
+            entry["image_download_size"],
+            fs::metadata(path).expect("a file").len()
+        );
+        let plain = unpacked(&scratch, node);
+        assert_eq!(entry["extract_size"], plain.len());
+        assert_eq!(entry["extract_sha256"], digest(&scratch.path("unpacked")));
+    }
+}
+
+#[test]
 fn bmaptool_finds_the_map_and_writes_a_sound_card() {
     let scratch = cluster();
     build(&scratch, &["--nodes", "1"]).expect(0);

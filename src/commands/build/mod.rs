@@ -1,5 +1,6 @@
 //! `cardmint build`: the node images, each made, read back and only then named.
 
+mod imager;
 mod packed;
 
 use std::fs;
@@ -76,6 +77,10 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     }
     let fates: Vec<Fate> = fates.into_iter().flatten().collect();
     let handover = workspace.write_handover()?;
+    if args.imager_manifest {
+        let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
+        imager::write(context, &workspace, &plan, &out, is_there)?;
+    }
     codes.extend(fates.iter().map(Fate::code));
     let code = ExitCode::merge(codes);
     if args.json {
