@@ -1,7 +1,7 @@
 //! Blocks of an xz file, made one by one. Section numbers are those of "The .xz
 //! File Format", version 1.2.1.
 
-use std::io;
+use std::{fmt, io};
 
 use sha2::Digest as _;
 use xz2::stream::{Action, Filters, LzmaOptions, Status, Stream};
@@ -21,13 +21,19 @@ const NOTHING: [u8; 1] = [0];
 const CRC64: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_XZ);
 
 /// A block as it lies in a file, with its padding.
-#[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
     /// Length without the padding ("Unpadded Size", 4.3).
     pub(crate) unpadded_len: u64,
     /// Uncompressed length.
     pub(crate) len: u64,
+}
+
+impl fmt::Debug for Encoded {
+    /// Leaves the bytes out: they hold a node's secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoded({} bytes)", self.bytes.len())
+    }
 }
 
 /// Makes blocks that fit into one file.
