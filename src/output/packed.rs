@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -83,6 +83,7 @@ impl<'a> Blocks<'a> {
             base,
             file,
             splicer: splicer.ok_or_else(unfit)?,
+            is_warm: AtomicBool::new(false),
         })
     }
 }
@@ -93,6 +94,9 @@ pub struct Packer<'a> {
     base: &'a XzBase,
     file: Option<&'a File>,
     splicer: Splicer<'a>,
+    /// Whether an image was spliced already: what all have in common is encoded
+    /// then, and one more takes no time worth telling.
+    is_warm: AtomicBool,
 }
 
 impl Packer<'_> {
@@ -194,9 +198,26 @@ impl Packer<'_> {
     }
 
     fn splice(&self, job: &Job<'_>, threads: usize) -> Result<Spliced, OutputError> {
-        self.splicer
-            .splice(job.overlay, threads)
-            .map_err(|source| failure("compressing", &job.path, source))
+        let failed = |source| failure("compressing", &job.path, source);
+        if self.is_warm.swap(true, Ordering::Relaxed) {
+            let unheard = &|_, _| {};
+            let spliced = self.splicer.splice(job.overlay, threads, unheard);
+            return spliced.map_err(failed);
+        }
+        let (sink, task) = (self.blocks.build.sink, self.blocks.build.base.name());
+        let step = |done, total| {
+            sink.send(match done {
+                0 => Event::Started {
+                    task,
+                    verb: "encoding",
+                    total,
+                },
+                done => Event::Progressed { task, done },
+            });
+        };
+        let spliced = self.splicer.splice(job.overlay, threads, &step);
+        sink.send(Event::Ended { task });
+        spliced.map_err(failed)
     }
 
     fn expected(&self, job: &Job<'_>) -> Result<Expected, OutputError> {

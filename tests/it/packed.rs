@@ -49,7 +49,9 @@ fn unpacked(scratch: &Scratch, node: usize) -> Vec<u8> {
 #[test]
 fn others_unpack_to_the_very_image() {
     let scratch = cluster();
-    build(&scratch, &[]).expect(0);
+    let run = build(&scratch, &[]).expect(0);
+    let encoding = run.stderr.matches(": encoding").count();
+    assert_eq!(encoding, 1, "once for all nodes: {}", run.stderr);
     scratch.cardmint(&["build"]).expect(0);
     for node in [0, 1] {
         let packed = image(&scratch, node);

@@ -20,7 +20,7 @@ mod write;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -89,6 +89,9 @@ pub(crate) struct Splicer<'a> {
 /// A cell that is encoded by whoever comes first; others wait for it.
 type Slot = Mutex<Option<Arc<Encoded>>>;
 
+/// Hears of bytes done, of bytes to do; several threads call it.
+type Step<'a> = dyn Fn(u64, u64) + Sync + 'a;
+
 /// A range of the image that becomes a block: offset and length.
 type Cell = (u64, u64);
 
@@ -113,10 +116,16 @@ impl<'a> Splicer<'a> {
     }
 
     /// The file of `base + overlay`; cells are encoded by as many as `threads`.
+    /// `step` hears how many bytes of the image are encoded, and how many are to be.
     ///
     /// # Errors
     /// Where the base cannot be read, an encoder fails, or the user asks to stop.
-    pub(crate) fn splice(&self, overlay: &Overlay, threads: usize) -> io::Result<Spliced> {
+    pub(crate) fn splice(
+        &self,
+        overlay: &Overlay,
+        threads: usize,
+        step: &Step<'_>,
+    ) -> io::Result<Spliced> {
         let parts = self.parts(overlay);
         let cells: Vec<(Cell, bool)> = parts
             .iter()
@@ -125,7 +134,7 @@ impl<'a> Splicer<'a> {
                 Part::Block(_) => None,
             })
             .collect();
-        let mut encoded = self.encode_all(&cells, overlay, threads)?.into_iter();
+        let mut encoded = self.encode_all(&cells, overlay, threads, step)?.into_iter();
         let index = self.base.index();
         let mut file = Assembly::new(index.flags, self.encoder);
         for part in &parts {
@@ -163,8 +172,12 @@ impl<'a> Splicer<'a> {
         cells: &[(Cell, bool)],
         overlay: &Overlay,
         threads: usize,
+        step: &Step<'_>,
     ) -> io::Result<Vec<Arc<Encoded>>> {
         let next = AtomicUsize::new(0);
+        let total = cells.iter().map(|((_, len), _)| len).sum();
+        let behind = AtomicU64::new(0);
+        step(0, total);
         let worker = || -> io::Result<Vec<(usize, Arc<Encoded>)>> {
             let mut done = Vec::new();
             loop {
@@ -182,6 +195,7 @@ impl<'a> Splicer<'a> {
                     self.untouched(cell)?
                 };
                 done.push((number, encoded));
+                step(behind.fetch_add(cell.1, Ordering::Relaxed) + cell.1, total);
             }
         };
         let mut all = thread::scope(|scope| {

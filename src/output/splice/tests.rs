@@ -1,7 +1,7 @@
 //! Spliced files are judged by other people's decoders.
 
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn splice(base: &[u8], overlay: &Overlay, threads: usize) -> Vec<u8> {
     let base_file = XzBase::open(Arc::new(MemBase(base.to_vec()))).unwrap();
     let interrupt = Interrupt::default();
     let splicer = Splicer::new(&base_file, 1, &interrupt).unwrap();
-    file(&splicer.splice(overlay, threads).unwrap(), base)
+    file(&splicer.splice(overlay, threads, &|_, _| ()).unwrap(), base)
 }
 
 /// What `xz` says of a file: streams, blocks, uncompressed length.
@@ -147,7 +147,7 @@ fn what_is_copied_can_be_shared() {
     let base_file = XzBase::open(Arc::new(MemBase(base))).unwrap();
     let interrupt = Interrupt::default();
     let splicer = Splicer::new(&base_file, 1, &interrupt).unwrap();
-    let spliced = splicer.splice(&overlay(&[3], 9), 1).unwrap();
+    let spliced = splicer.splice(&overlay(&[3], 9), 1, &|_, _| ()).unwrap();
     let mut at = 0;
     let mut copied = 0;
     for segment in &spliced.segments {
@@ -170,14 +170,21 @@ fn the_same_node_is_the_same_file_whatever_was_made_before() {
     let interrupt = Interrupt::default();
     let splicer = Splicer::new(&base_file, 1, &interrupt).unwrap();
     let (one, other) = (overlay(&[3, 9000], 1), overlay(&[4, 5000, 9100], 2));
-    splicer.splice(&one, 3).unwrap();
+    let told = Mutex::new(Vec::new());
+    let step = |done, total| told.lock().unwrap().push((done, total));
+    splicer.splice(&one, 3, &step).unwrap();
+    let told = told.into_inner().unwrap();
+    let total = told[0].1;
+    assert_eq!(told[0].0, 0);
+    assert_eq!(told.iter().map(|(done, _)| *done).max(), Some(total));
+    assert!(total > COARSE, "{total} bytes");
     let encoded = splicer.encoded.lock().unwrap().len();
-    let after = file(&splicer.splice(&other, 2).unwrap(), &base);
+    let after = file(&splicer.splice(&other, 2, &|_, _| ()).unwrap(), &base);
     assert!(after == splice(&base, &other, 1));
     // The first block's cells were encoded before: the same are touched in it.
     let more = splicer.encoded.lock().unwrap().len() - encoded;
     assert!(more as u64 <= COARSE / FINE + 2, "{more} more cells");
-    assert!(file(&splicer.splice(&one, 1).unwrap(), &base) == splice(&base, &one, 2));
+    assert!(file(&splicer.splice(&one, 1, &|_, _| ()).unwrap(), &base) == splice(&base, &one, 2));
 }
 
 #[test]
@@ -202,7 +209,7 @@ fn a_file_is_written_and_read_back() {
     let interrupt = Interrupt::default();
     let splicer = Splicer::new(&base_file, 1, &interrupt).unwrap();
     let overlay = overlay(&[3, 7, 8000], 9);
-    let spliced = splicer.splice(&overlay, 1).unwrap();
+    let spliced = splicer.splice(&overlay, 1, &|_, _| ()).unwrap();
     let target = dir.path().join("out.xz");
     let out = std::fs::File::create(&target).unwrap();
     let source = std::fs::File::open(&path).unwrap();
