@@ -198,26 +198,22 @@ impl Packer<'_> {
     }
 
     fn splice(&self, job: &Job<'_>, threads: usize) -> Result<Spliced, OutputError> {
-        let failed = |source| failure("compressing", &job.path, source);
-        if self.is_warm.swap(true, Ordering::Relaxed) {
-            let unheard = &|_, _| {};
-            let spliced = self.splicer.splice(job.overlay, threads, unheard);
-            return spliced.map_err(failed);
-        }
+        let is_first = !self.is_warm.swap(true, Ordering::Relaxed);
         let (sink, task) = (self.blocks.build.sink, self.blocks.build.base.name());
-        let step = |done, total| {
-            sink.send(match done {
-                0 => Event::Started {
-                    task,
-                    verb: "encoding",
-                    total,
-                },
-                done => Event::Progressed { task, done },
-            });
+        let step = |done, total| match done {
+            _ if !is_first => {}
+            0 => sink.send(Event::Started {
+                task,
+                verb: "encoding",
+                total,
+            }),
+            done => sink.send(Event::Progressed { task, done }),
         };
         let spliced = self.splicer.splice(job.overlay, threads, &step);
-        sink.send(Event::Ended { task });
-        spliced.map_err(failed)
+        if is_first {
+            sink.send(Event::Ended { task });
+        }
+        spliced.map_err(|source| failure("compressing", &job.path, source))
     }
 
     fn expected(&self, job: &Job<'_>) -> Result<Expected, OutputError> {

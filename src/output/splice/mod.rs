@@ -89,7 +89,8 @@ pub(crate) struct Splicer<'a> {
 /// A cell that is encoded by whoever comes first; others wait for it.
 type Slot = Mutex<Option<Arc<Encoded>>>;
 
-/// Hears of bytes done, of bytes to do; several threads call it.
+/// Hears of bytes done, of bytes to do: of 0 once, at the beginning, then from
+/// several threads.
 type Step<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// A range of the image that becomes a block: offset and length.
