@@ -139,13 +139,13 @@ pub struct BuildArgs {
     /// Which nodes
     #[command(flatten)]
     pub selection: Selection,
-    /// Kind of image: img, or img.xz with .sha256 and .bmap beside it
+    /// Kind of image: img, or img.xz or img.zst with .sha256 and .bmap beside it
     #[arg(long, value_name = "FORMAT", default_value = "img")]
     pub format: ImageFormat,
-    /// How hard xz tries on the blocks that differ from the base, 0 to 9
-    #[arg(long, value_name = "N", default_value_t = 6,
-          value_parser = clap::value_parser!(u32).range(0..=9))]
-    pub level: u32,
+    /// How hard to compress what differs from the base: xz knows 0 to 9, zstd 1 to
+    /// 19 [default: 6 for xz, 3 for zstd]
+    #[arg(long, value_name = "N")]
+    pub level: Option<u32>,
     /// Compressed images made at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
@@ -167,9 +167,12 @@ pub enum ImageFormat {
     /// As it goes to a card.
     #[value(name = "img")]
     Img,
-    /// Compressed.
+    /// Compressed by xz.
     #[value(name = "img.xz")]
     ImgXz,
+    /// Compressed by zstd, in frames that can be read one by one.
+    #[value(name = "img.zst")]
+    ImgZst,
 }
 
 const FLASH_EXAMPLES: &str = "\

@@ -181,6 +181,11 @@ impl Base {
         self.format
     }
 
+    /// Whether it was decompressed to be read at random.
+    pub(crate) fn is_spooled(&self) -> bool {
+        matches!(self.store, Store::Spooled(_))
+    }
+
     /// Length of the file as published, in bytes.
     #[must_use]
     pub fn published_len(&self) -> u64 {
@@ -198,12 +203,16 @@ impl Base {
         }
     }
 
-    /// The blocks of the base as it was published, where it is an xz file of many,
-    /// and that file, where there is one.
-    pub(crate) fn compressed(&self) -> Option<(&XzBase, Option<&File>)> {
-        match &self.store {
-            Store::Xz(xz) => Some((xz, self.file.as_ref().map(|file| file.file.file()))),
-            Store::Raw(_) | Store::Spooled(_) => None,
+    /// The base as it was published, in case it can be taken over piece by piece:
+    /// its bytes, and the file that they are, where they are one.
+    pub(crate) fn compressed(&self) -> Option<(&dyn ReadAt, Option<&File>)> {
+        match (&self.store, &self.file) {
+            (Store::Xz(xz), file) => {
+                let file = file.as_ref().map(|file| file.file.file());
+                Some((xz.source(), file))
+            }
+            (Store::Spooled(_), Some(BaseFile { file, .. })) => Some((&**file, Some(file.file()))),
+            (Store::Raw(_) | Store::Spooled(_), _) => None,
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
         context,
         &BuildArgs {
             format: ImageFormat::Img,
-            level: 6,
+            level: None,
             jobs: None,
             imager_manifest: false,
             selection: everything(),

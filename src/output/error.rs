@@ -44,9 +44,6 @@ pub enum OutputError {
         /// Where the first chunk begins that differs.
         offset: u64,
     },
-    /// The base's blocks carry a check that no version of xz has defined yet.
-    #[error("the blocks of {0} cannot be spliced; unpack it and give the .img")]
-    NotSpliceable(String),
     /// The base failed.
     #[error(transparent)]
     Base(#[from] BaseError),

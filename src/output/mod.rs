@@ -15,7 +15,7 @@ mod plain;
 mod read_back;
 mod recode;
 mod reflink;
-pub(crate) mod splice;
+mod splice;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +25,7 @@ pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
-pub use packed::{Blocks, Packer, Packing};
+pub use packed::{Blocks, Compression, Packer, Packing};
 pub use plain::sha256_of_images;
 pub use read_back::differing_chunks;
 pub(crate) use read_back::for_each_chunk;

@@ -1,38 +1,122 @@
 //! Compressed images: spliced from the base's own compressed blocks, with a digest
 //! and a block map beside each.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
 use sha2::Digest as _;
 
-use super::draft::{self, Draft, open_direct};
-use super::splice::{Spliced, Splicer, check, write};
-use super::{Build, Expected, Job, Outcome, OutputError, bmap, recode};
-use crate::base::xz::XzBase;
-use crate::base::{Digests, Sha256Digest};
+use super::draft::{self, Draft};
+use super::read_back::Reader;
+use super::recode::{self, Recoded};
+use super::splice::{
+    Container, Crew, Donor, Effort, Frames, Kept, Origin, Spliced, Splicer, check, is_interrupt,
+    write,
+};
+use super::{Build, Expected, Job, Outcome, OutputError, bmap};
+use crate::base::read_at::RawFile;
+use crate::base::xz::IndexError;
+use crate::base::{Digests, Format, ReadAt, Sha256Digest};
+use crate::interrupt::Interrupted;
 use crate::report::event::Event;
+
+/// Formats of compressed images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// One xz stream of many blocks.
+    Xz,
+    /// zstd frames with a seek table.
+    Zst,
+}
+
+impl Compression {
+    /// Whose format it is.
+    #[must_use]
+    pub fn tool(self) -> &'static str {
+        match self {
+            Self::Xz => "xz",
+            Self::Zst => "zstd",
+        }
+    }
+
+    /// What its encoder can be told to try.
+    #[must_use]
+    pub fn levels(self) -> RangeInclusive<u32> {
+        Container::from(self).levels()
+    }
+
+    /// How names of such images end, without the dot.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Xz => "xz",
+            Self::Zst => "zst",
+        }
+    }
+
+    /// Finds the frames of a file of this format.
+    pub(super) fn read(self, file: &dyn ReadAt) -> Result<Frames, IndexError> {
+        match self {
+            Self::Xz => Frames::read_xz(file),
+            Self::Zst => Frames::read_zst(file),
+        }
+    }
+}
+
+impl From<Compression> for Container {
+    fn from(format: Compression) -> Self {
+        match format {
+            Compression::Xz => Self::XZ,
+            Compression::Zst => Self::ZST,
+        }
+    }
+}
 
 /// How compressed images are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
-    /// xz's preset for what is compressed anew, 0 to 9.
+    /// What they are.
+    pub format: Compression,
+    /// The encoder's level for what is compressed anew: one of [`Compression::levels`].
     pub level: u32,
     /// Images made at a time.
     pub jobs: usize,
 }
 
-/// The compressed blocks that images are made of.
+impl Packing {
+    pub(super) fn effort<'a>(&self, build: &Build<'a>) -> Effort<'a> {
+        Effort {
+            level: self.level,
+            jobs: self.jobs.max(1),
+            name: build.base.name(),
+            sink: build.sink,
+            interrupt: build.interrupt,
+        }
+    }
+}
+
+/// The compressed frames that images are made of.
 pub struct Blocks<'a> {
     build: Build<'a>,
     packing: Packing,
     digests: Digests,
-    /// Blocks of our own making, where the base has none to splice.
-    own: Option<(XzBase, File)>,
+    source: Source,
+    /// Where what the images have in common is kept.
+    dir: PathBuf,
+}
+
+/// Where the frames are.
+enum Source {
+    /// In the base's own file.
+    Base(Frames),
+    /// In one of our own making.
+    Own(Recoded),
 }
 
 impl<'a> Blocks<'a> {
@@ -40,63 +124,92 @@ impl<'a> Blocks<'a> {
     /// first time.
     ///
     /// # Errors
-    /// Where the base fails, or the cache cannot be written.
+    /// Where the base fails or is not what it once was, or the cache cannot be
+    /// written.
     pub fn open(build: Build<'a>, packing: Packing) -> Result<Self, OutputError> {
         let digests = build
             .base
             .digests(build.cache, build.sink, build.interrupt)?;
-        let own = match build.base.compressed() {
-            Some(_) => None,
-            None => Some(recode::open(&build, &digests, packing)?),
+        let dir = build.cache.blocks_dir().map_err(|source| {
+            let name = Path::new(build.base.name());
+            OutputError::io("making a place in the cache for", name, source)
+        })?;
+        let source = match frames_of_base(&build, packing.format) {
+            Some(frames) => {
+                // What is copied is never decoded, so nothing else would tell.
+                build.base.check_published(&digests, build.interrupt)?;
+                Source::Base(frames)
+            }
+            None => Source::Own(recode::open(&build, &digests, packing, &dir)?),
         };
         Ok(Self {
             build,
             packing,
             digests,
-            own,
+            source,
+            dir,
         })
     }
 
-    fn parts(&self) -> Option<(&XzBase, Option<&File>)> {
-        match &self.own {
-            Some((base, file)) => Some((base, Some(file))),
-            None => self.build.base.compressed(),
+    /// The file with the frames, and its digest.
+    fn parts(&self) -> Option<(&Frames, &dyn ReadAt, Origin<'_>, Sha256Digest)> {
+        match &self.source {
+            Source::Own(own) => Some((&own.frames, &own.file, Origin::of(&own.file), own.sha256)),
+            Source::Base(frames) => {
+                let (bytes, file) = self.build.base.compressed()?;
+                let origin = Origin::new(bytes, file);
+                Some((frames, bytes, origin, self.digests.published))
+            }
         }
     }
 
     /// What makes images of them.
     ///
     /// # Errors
-    /// Where the blocks cannot be spliced, or are not what they once were.
+    /// Where the format has no such level.
     pub fn packer(&self) -> Result<Packer<'_>, OutputError> {
-        let unfit = || OutputError::NotSpliceable(self.build.base.name().to_owned());
-        let (base, file) = self.parts().ok_or_else(unfit)?;
-        let splicer = Splicer::new(base, self.packing.level, self.build.interrupt);
-        // What is copied is never decoded, so nothing else would tell.
-        if self.own.is_none() {
-            self.build
-                .base
-                .check_published(&self.digests, self.build.interrupt)?;
-        }
+        let unfit = |source| {
+            let name = Path::new(self.build.base.name());
+            OutputError::io("compressing", name, source)
+        };
+        let parts = self.parts().ok_or(io::ErrorKind::Unsupported);
+        let (frames, bytes, origin, file) = parts.map_err(|kind| unfit(kind.into()))?;
+        let effort = self.packing.effort(&self.build);
+        let dir = &self.dir;
+        let splicer = Splicer::new(bytes, frames, effort, Some(Kept { dir, file }));
         Ok(Packer {
             blocks: self,
-            base,
-            file,
-            splicer: splicer.ok_or_else(unfit)?,
-            is_warm: AtomicBool::new(false),
+            bytes,
+            origin,
+            container: frames.container,
+            splicer: splicer.map_err(unfit)?,
+            first: OnceLock::new(),
         })
     }
+}
+
+/// The frames of the base as it was published, where it has some of this format.
+fn frames_of_base(build: &Build<'_>, format: Compression) -> Option<Frames> {
+    let (bytes, _) = build.base.compressed()?;
+    let is_same = match format {
+        Compression::Xz => build.base.format() == Format::Xz && !build.base.is_spooled(),
+        Compression::Zst => build.base.format() == Format::Zstd,
+    };
+    let frames = is_same.then(|| format.read(bytes).ok()).flatten()?;
+    // An index may say anything; the digests are those of what was decoded.
+    (frames.len == build.base.len()).then_some(frames)
 }
 
 /// Makes compressed images.
 pub struct Packer<'a> {
     blocks: &'a Blocks<'a>,
-    base: &'a XzBase,
-    file: Option<&'a File>,
+    /// The file with the frames.
+    bytes: &'a dyn ReadAt,
+    origin: Origin<'a>,
+    container: Container,
     splicer: Splicer<'a>,
-    /// Whether an image was spliced already: what all have in common is encoded
-    /// then, and one more takes no time worth telling.
-    is_warm: AtomicBool,
+    /// The first image, whose blocks others may share.
+    first: OnceLock<(Spliced, RawFile)>,
 }
 
 impl Packer<'_> {
@@ -136,7 +249,11 @@ impl Packer<'_> {
             verb: "splicing",
             total: jobs.len() as u64,
         });
-        let threads = self.blocks.packing.jobs.max(1);
+        let Packing {
+            level,
+            jobs: threads,
+            ..
+        } = self.blocks.packing;
         let mut made = 0;
         let mut report = |index, outcome| {
             made += 1;
@@ -149,9 +266,10 @@ impl Packer<'_> {
             report(index, self.make(job, threads));
         }
         let next = AtomicUsize::new(1);
+        let at_a_time = Crew::of_nodes(self.container, level, threads).len();
         let (sender, outcomes) = channel();
         thread::scope(|scope| {
-            for _ in 0..threads.min(rest.len()) {
+            for _ in 0..at_a_time.min(rest.len()) {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let index = next.fetch_add(1, Ordering::Relaxed)
@@ -175,13 +293,12 @@ impl Packer<'_> {
             .map_err(|source| OutputError::io("tidying beside", &job.path, source))?;
         let spliced = self.splice(job, threads)?;
         let draft = Draft::create(&job.path, 0)?;
-        let source = self.base.source();
-        write(
-            &spliced,
-            (source, self.file),
-            draft.as_file(),
-            build.interrupt,
-        )
+        let donor = self.first.get();
+        let donor = donor.map(|(spliced, file)| Donor::new(spliced, file));
+        let out = draft.as_file();
+        write(&spliced, self.origin, donor.as_ref(), out, &mut |_| {
+            build.interrupt.check().map_err(io::Error::other)
+        })
         .map_err(|source| failed("writing", source))?;
         draft.sync()?;
         let (different, sha256) = self.read_back(draft.draft_path(), &job.path, &spliced)?;
@@ -192,33 +309,29 @@ impl Packer<'_> {
             });
         }
         let expected = self.expected(job)?;
+        let own = File::open(draft.draft_path()).and_then(RawFile::new);
         draft.publish(build.replace)?;
         self.publish_beside(job, &expected, sha256)?;
+        if let Ok(own) = own {
+            // Only the first is wanted.
+            drop(self.first.set((spliced, own)));
+        }
         Ok(expected.image_digest())
     }
 
     fn splice(&self, job: &Job<'_>, threads: usize) -> Result<Spliced, OutputError> {
-        let is_first = !self.is_warm.swap(true, Ordering::Relaxed);
-        let (sink, task) = (self.blocks.build.sink, self.blocks.build.base.name());
-        let step = |done, total| match done {
-            _ if !is_first => {}
-            0 => sink.send(Event::Started {
-                task,
-                verb: "encoding",
-                total,
-            }),
-            done => sink.send(Event::Progressed { task, done }),
-        };
-        let spliced = self.splicer.splice(job.overlay, threads, &step);
-        if is_first {
-            sink.send(Event::Ended { task });
-        }
-        spliced.map_err(|source| failure("compressing", &job.path, source))
+        self.splicer
+            .splice(job.overlay, threads)
+            .map_err(|source| failure("compressing", &job.path, source))
     }
 
     fn expected(&self, job: &Job<'_>) -> Result<Expected, OutputError> {
-        Expected::new(&self.splicer, &self.blocks.digests.chunks, job.overlay)
-            .map_err(|source| failure("reading the base of", &job.path, source))
+        Expected::new(
+            self.blocks.build.base,
+            &self.blocks.digests.chunks,
+            job.overlay,
+        )
+        .map_err(|source| failure("reading the base of", &job.path, source))
     }
 
     /// Compares a file with what it is made of; where it differs, and its digest.
@@ -230,17 +343,11 @@ impl Packer<'_> {
     ) -> Result<(Option<u64>, Sha256Digest), OutputError> {
         let failed = |source| failure("reading", name, source);
         let interrupt = self.blocks.build.interrupt;
-        let reader = open_direct(OpenOptions::new().read(true), file)
-            .or_else(|_| File::open(file))
-            .map_err(failed)?;
-        let buffered = File::open(file).map_err(failed)?;
+        let reader = Reader::open(file).map_err(failed)?;
         let mut hasher = sha2::Sha256::new();
-        let read = |buf: &mut [u8], at| super::read_back::read_at(&reader, &buffered, buf, at);
-        let different = check(spliced, self.base.source(), read, |piece| {
+        let different = check(spliced, self.bytes, &reader, |piece| {
             hasher.update(piece);
-            interrupt
-                .check()
-                .map_err(|_| io::ErrorKind::Interrupted.into())
+            interrupt.check().map_err(io::Error::other)
         })
         .map_err(failed)?;
         Ok((different, Sha256Digest(hasher.finalize().into())))
@@ -285,8 +392,8 @@ pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
 }
 
 fn failure(verb: &'static str, path: &Path, source: io::Error) -> OutputError {
-    if source.kind() == io::ErrorKind::Interrupted {
-        return crate::interrupt::Interrupted.into();
+    if is_interrupt(&source) {
+        return Interrupted.into();
     }
     OutputError::io(verb, path, source)
 }

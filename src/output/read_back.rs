@@ -13,7 +13,9 @@ use super::aligned::{ALIGN, AlignedBuf};
 use super::draft::open_direct;
 use super::error::OutputError;
 use super::expected::Expected;
+use crate::base::ReadAt;
 use crate::base::chunk::{CHUNK_LEN, chunk_digest, digest_pieces, within};
+use crate::base::read_at::RawFile;
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Sink};
 
@@ -21,9 +23,24 @@ use crate::report::event::{Event, Sink};
 const MAX_READERS: usize = 16;
 
 /// An image under examination.
-struct Reader {
-    buffered: File,
+#[derive(Debug)]
+pub(super) struct Reader {
+    buffered: RawFile,
     direct: Option<File>,
+}
+
+/// Past the page cache, where the buffer is aligned.
+impl ReadAt for Reader {
+    fn len(&self) -> u64 {
+        self.buffered.len()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) => read_at(direct, self.buffered.file(), buf, offset),
+            None => self.buffered.read_exact_at(buf, offset),
+        }
+    }
 }
 
 /// Indexes of the chunks of the file at `path` that are not as expected, in
@@ -73,7 +90,7 @@ fn check(
 ) -> Result<Vec<usize>, OutputError> {
     let failed = |source| OutputError::io("reading", path, source);
     let reader = Reader::open(path).map_err(failed)?;
-    let len = reader.buffered.metadata().map_err(failed)?.len();
+    let len = reader.len();
     let done = AtomicUsize::new(0);
     let different = Mutex::new(Vec::new());
     // Two for each core: one digests while the other waits for the disk.
@@ -130,8 +147,8 @@ pub(crate) fn for_each_chunk<E: Send>(
 }
 
 impl Reader {
-    fn open(path: &Path) -> io::Result<Self> {
-        let buffered = File::open(path)?;
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let buffered = RawFile::new(File::open(path)?)?;
         let direct = open_direct(OpenOptions::new().read(true), path).ok();
         Ok(Self { buffered, direct })
     }
@@ -145,7 +162,7 @@ impl Reader {
         let (offset, len) = expected.range(index);
         let pieces = expected.pieces(index);
         for piece in &pieces {
-            match self.read(&mut buf[within(piece, offset)], piece.start) {
+            match self.read_exact_at(&mut buf[within(piece, offset)], piece.start) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
                 result => result?,
             }
@@ -157,22 +174,10 @@ impl Reader {
         };
         Ok(pieces.is_empty() || expected.digest(index) == Some(&digest))
     }
-
-    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        match &self.direct {
-            Some(direct) => read_at(direct, &self.buffered, buf, offset),
-            None => self.buffered.read_exact_at(buf, offset),
-        }
-    }
 }
 
 /// Reads past the page cache, as far as whole blocks go.
-pub(super) fn read_at(
-    direct: &File,
-    buffered: &File,
-    buf: &mut [u8],
-    offset: u64,
-) -> io::Result<()> {
+fn read_at(direct: &File, buffered: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     if !buf.len().is_multiple_of(ALIGN) {
         return buffered.read_exact_at(buf, offset);
     }

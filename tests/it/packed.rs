@@ -1,4 +1,4 @@
-//! `build --format img.xz`, judged by the programs that people read such files with.
+//! `build --format img.xz` and `img.zst`, judged by the programs that people read such files with.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -76,6 +76,98 @@ fn others_unpack_to_the_very_image() {
         .cardmint(&["inspect", utf8(&image(&scratch, 1))])
         .expect(0);
     assert!(shown.stdout.contains("raspberrypi1"), "{}", shown.stdout);
+}
+
+#[test]
+fn zstd_unpacks_what_is_made_for_it() {
+    let scratch = cluster();
+    let zst = |more: &[&str]| {
+        let run = scratch.cardmint(&[&["build", "--format", "img.zst"], more].concat());
+        run.expect(0).stderr
+    };
+    let told = zst(&[]);
+    assert_eq!(told.matches(": compressing").count(), 1, "{told}");
+    scratch.cardmint(&["build"]).expect(0);
+    let dir = scratch.path("c/images");
+    for node in [0, 1] {
+        let packed = dir.join(format!("raspberrypi{node}.img.zst"));
+        tool("zstd", &["-qt", utf8(&packed)]).expect(0);
+        let target = scratch.path("unpacked");
+        let unpack = ["-qdfo", utf8(&target), utf8(&packed)];
+        tool("zstd", &unpack).expect(0);
+        let plain = packed.with_extension("");
+        tool("cmp", &[utf8(&target), utf8(&plain)]).expect(0);
+        tool("bmaptool", &["copy", utf8(&packed), utf8(&target)]).expect(0);
+        tool("cmp", &[utf8(&target), utf8(&plain)]).expect(0);
+        let node = node.to_string();
+        scratch
+            .cardmint(&["verify", &node, utf8(&packed)])
+            .expect(0);
+    }
+    let sums = format!("cd {} && sha256sum -c *.sha256", utf8(&dir));
+    tool("sh", &["-c", &sums]).expect(0);
+
+    let again = scratch.path("again");
+    let told = zst(&["--out", utf8(&again)]);
+    let repeated = ["compressing", "encoding"].map(|verb| told.contains(verb));
+    assert_eq!(repeated, [false; 2], "kept from the first run: {told}");
+    for node in [0, 1] {
+        let name = format!("raspberrypi{node}.img.zst");
+        tool("cmp", &[utf8(&dir.join(&name)), utf8(&again.join(&name))]).expect(0);
+    }
+}
+
+#[test]
+fn a_base_in_zstd_frames_is_spliced_as_it_is() {
+    let scratch = Scratch::new();
+    let raw = fs::read(base("trixie-arm64")).expect("a base");
+    let (mut file, mut table) = (Vec::new(), Vec::new());
+    let frames = raw.chunks(20 << 20);
+    let count = u32::try_from(frames.len()).expect("a few");
+    for frame in frames {
+        let path = scratch.write("frame", frame);
+        tool("zstd", &["-qf1", utf8(&path)]).expect(0);
+        let packed = fs::read(scratch.path("frame.zst")).expect("a frame");
+        for len in [packed.len(), frame.len()] {
+            table.extend(u32::try_from(len).expect("short").to_le_bytes());
+        }
+        file.extend(packed);
+    }
+    // The seek table, as "Zstandard Seekable Format" has it.
+    let table_len = u32::try_from(table.len() + 9).expect("short");
+    file.extend(0x184d_2a5e_u32.to_le_bytes());
+    file.extend(table_len.to_le_bytes());
+    file.extend(table);
+    file.extend(count.to_le_bytes());
+    file.push(0);
+    file.extend(0x8f92_eab1_u32.to_le_bytes());
+    let path = scratch.write("base.img.zst", file);
+    scratch.init(&path, 1);
+    let run = scratch
+        .cardmint(&["build", "--format", "img.zst"])
+        .expect(0);
+    assert!(!run.stderr.contains("compressing"), "{}", run.stderr);
+    scratch.cardmint(&["build"]).expect(0);
+    let packed = scratch.path("c/images/raspberrypi0.img.zst");
+    let target = scratch.path("unpacked");
+    tool("zstd", &["-qdfo", utf8(&target), utf8(&packed)]).expect(0);
+    let plain = packed.with_extension("");
+    tool("cmp", &[utf8(&target), utf8(&plain)]).expect(0);
+}
+
+#[test]
+fn levels_are_those_of_the_format() {
+    let scratch = cluster();
+    for (format, level, says) in [
+        ("img.xz", "10", "xz has levels 0 to 9"),
+        ("img.zst", "0", "zstd has levels 1 to 19"),
+        ("img", "6", "--format img.xz or img.zst"),
+    ] {
+        let args = ["build", "--format", format, "--level", level];
+        let run = scratch.cardmint(&args).expect(2);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+    }
+    assert!(!scratch.path("c/images").exists());
 }
 
 #[test]

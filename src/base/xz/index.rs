@@ -13,10 +13,10 @@ pub(super) const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 /// Larger blocks are not worth decoding for a few bytes, and would break the
 /// bound on memory; such files are spooled. `xz -9` makes blocks of 192 MiB,
 /// `xz -6`, which Raspberry Pi OS uses, of 24 MiB.
-const MAX_BLOCK_LEN: u64 = 64 << 20;
+pub(crate) const MAX_BLOCK_LEN: u64 = 64 << 20;
 /// An index of this length describes some hundred thousand blocks; larger ones
 /// would take memory out of proportion.
-const MAX_INDEX_LEN: u64 = 4 << 20;
+pub(crate) const MAX_INDEX_LEN: u64 = 4 << 20;
 /// Padding is looked through in pieces of this length, a multiple of four.
 const PADDING_PIECE: usize = 64 << 10;
 

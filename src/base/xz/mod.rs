@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use block::decode as decode_block;
-pub(crate) use index::{Block, Index, IndexError, push_number};
+pub(crate) use index::{Block, Index, IndexError, MAX_BLOCK_LEN, MAX_INDEX_LEN, push_number};
 
 use super::ReadAt;
 use super::chunk::CHUNK_LEN;
@@ -48,11 +48,6 @@ impl XzBase {
             index,
             cache: Mutex::default(),
         })
-    }
-
-    /// The blocks.
-    pub(crate) fn index(&self) -> &Index {
-        &self.index
     }
 
     /// The compressed file.

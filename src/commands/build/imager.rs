@@ -59,7 +59,7 @@ fn entry(plan: &Plan<'_>, on: &OpenBase, card: &Card, raw: Sha256Digest) -> Resu
     let failed = || card.path.display().to_string();
     let path = card.path.canonicalize().with_context(failed)?;
     let download = match path.extension() {
-        Some(kind) if kind == "xz" => published_digest(&path)?,
+        Some(kind) if kind == "xz" || kind == "zst" => published_digest(&path)?,
         _ => raw.to_string(),
     };
     Ok(json!({

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::workspace::Workspace;
 use super::{Context, Refused, exit_code};
 use crate::base::Sha256Digest;
-use crate::cli::{BuildArgs, ImageFormat};
+use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
@@ -36,6 +36,7 @@ enum Fate {
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCode> {
+    let compression = packed::compression(args)?;
     let workspace = Workspace::open(context)?;
     let nodes = workspace.select(args.selection.nodes.as_deref())?;
     let bases = workspace.bases(context, &nodes, args.selection.mechanism)?;
@@ -45,9 +46,10 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         .clone()
         .unwrap_or_else(|| context.path("images"));
     let mut orders = workspace.orders(nodes, &bases, &out)?;
-    if args.format == ImageFormat::ImgXz {
+    if let Some(format) = compression {
         for order in &mut orders {
-            order.path.as_mut_os_string().push(".xz");
+            let path = order.path.as_mut_os_string();
+            path.push(format!(".{}", format.suffix()));
         }
     }
     let plan = plan::make(
@@ -139,8 +141,8 @@ fn build_base(
     };
     let of_base = |(_, card): &(usize, &Card)| card.base == index;
     let cards: Vec<(usize, &Card)> = plan.cards.iter().enumerate().filter(of_base).collect();
-    if args.format == ImageFormat::ImgXz {
-        let digests = packed::build_base(build, on, &cards, args, fates)?;
+    if let Some(format) = packed::compression(args)? {
+        let digests = packed::build_base(build, on, &cards, (args, format), fates)?;
         return record(workspace, plan, (index, on), digests.raw, fates);
     }
     let mut wanted = Vec::new();

@@ -1,15 +1,16 @@
-//! `cardmint build --format img.xz`.
+//! `cardmint build --format img.xz` and `img.zst`.
 
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Fate, is_there, job};
 use crate::base::Digests;
-use crate::cli::BuildArgs;
+use crate::cli::{BuildArgs, ImageFormat};
+use crate::commands::Usage;
 use crate::commands::used::Maps;
 use crate::layout::UsedMap;
-use crate::output::{Blocks, Build, Job, Packer, Packing};
+use crate::output::{Blocks, Build, Compression, Job, Packer, Packing};
 use crate::plan::{Card, OpenBase};
 
 /// Makes the compressed images of all cards on one base. Returns its digests.
@@ -17,13 +18,14 @@ pub(super) fn build_base(
     build: Build<'_>,
     on: &OpenBase,
     cards: &[(usize, &Card)],
-    args: &BuildArgs,
+    (args, format): (&BuildArgs, Compression),
     fates: &mut [Option<Fate>],
 ) -> Result<Digests> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.and_then(|jobs| usize::try_from(jobs).ok());
     let packing = Packing {
-        level: args.level,
+        format,
+        level: args.level.unwrap_or(default_level(format)),
         jobs: jobs.unwrap_or(cores),
     };
     let blocks = Blocks::open(build, packing)?;
@@ -60,6 +62,39 @@ pub(super) fn build_base(
         });
     }
     Ok(packer.digests().clone())
+}
+
+/// How images of this kind are compressed; `None` where they are not.
+///
+/// # Errors
+/// Where `--level` asks for one that there is not.
+pub(super) fn compression(args: &BuildArgs) -> Result<Option<Compression>> {
+    let format = match args.format {
+        ImageFormat::Img if args.level.is_some() => bail!(Usage(
+            "--level is for compressed images; add --format img.xz or img.zst".to_owned()
+        )),
+        ImageFormat::Img => return Ok(None),
+        ImageFormat::ImgXz => Compression::Xz,
+        ImageFormat::ImgZst => Compression::Zst,
+    };
+    let levels = format.levels();
+    match args.level {
+        Some(level) if !levels.contains(&level) => bail!(Usage(format!(
+            "--level {level}: {} has levels {} to {}",
+            format.tool(),
+            levels.start(),
+            levels.end()
+        ))),
+        _ => Ok(Some(format)),
+    }
+}
+
+/// What the tools themselves take where they are not told.
+fn default_level(format: Compression) -> u32 {
+    match format {
+        Compression::Xz => 6,
+        Compression::Zst => 3,
+    }
 }
 
 /// What is already under the image's name.

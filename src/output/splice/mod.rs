@@ -1,365 +1,222 @@
-//! Compressed images without compressing: a node's file is the base's file with a
-//! few blocks replaced.
+//! A node's compressed image without compressing the image: the base's frames
+//! are taken over as they are, only those that the overlay touches are decoded,
+//! patched and encoded again, and a new index makes one valid file of all.
 //!
-//! Blocks of the base that a node's overlay leaves alone are copied as they are.
-//! The others are cut into [`COARSE`] cells and, where the overlay touches one,
-//! into [`FINE`] cells. A cell that is not touched is encoded once for all nodes; a
-//! node costs only the cells that it touches. What comes out depends on base,
-//! overlay and level alone, not on which nodes are built, where, or how many at a
-//! time.
-//!
-//! A file system that shares blocks can share what is copied, if it lies at the
-//! same place within a page as in the base's file. So blocks that hold nothing fill
-//! up what is replaced.
+//! The result is told as segments: ranges of the base's file, which file
+//! systems may share, and new bytes.
 
-mod block;
+mod cells;
+mod crew;
+mod disk;
+mod frames;
+mod layout;
+mod memo;
+mod recode;
 #[cfg(test)]
 mod tests;
 mod write;
+mod xz;
+mod zst;
 
-use std::collections::HashMap;
-use std::io;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::{fmt, io};
 
-use self::block::Encoded;
-pub(crate) use self::block::Encoder;
-pub(crate) use self::write::{check, write};
+pub(crate) use self::{
+    frames::{Container, Frames},
+    recode::Recode,
+    write::{Donor, Origin, check, write},
+};
+
+use self::cells::Cell;
+pub(crate) use self::crew::Crew;
+pub(crate) use self::disk::Kept;
+use self::frames::{Encoded, Frame};
+use self::layout::Layout;
+use self::memo::{Memo, Prepared};
 use crate::base::ReadAt;
-use crate::base::xz::{Block, XzBase, trailer};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::overlay::Overlay;
+use crate::report::event::Sink;
 
-/// What a node changes is encoded in cells of this many bytes of the image.
-const FINE: u64 = 256 << 10;
-/// What lies around it in cells of this many: larger ones take less room.
-const COARSE: u64 = 4 << 20;
-/// What file systems can share lies at multiples of this.
-const PAGE: u64 = 4096;
-/// Shorter runs are not worth filling up for.
+/// File systems share what lies at the same offset within a page of this
+/// length, in both files.
+const PAGE_LEN: u64 = 4096;
+/// Shorter runs are not worth moving to where they could be shared.
 const MIN_SHARED: u64 = 64 << 10;
-/// Bytes around what nodes change that are kept as the base has them.
-const MAX_KEPT: usize = 96 << 20;
 
-/// A compressed image, as pieces one after another.
-#[derive(Debug)]
-pub(crate) struct Spliced {
-    /// What the file consists of.
-    pub(crate) segments: Vec<Segment>,
-    /// Length of the file.
-    pub(crate) len: u64,
+/// A piece of a spliced file.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// A range of the base's file.
+    Copy {
+        /// Where it begins there.
+        offset: u64,
+        /// Its length in bytes, never 0.
+        len: u64,
+    },
+    /// Bytes that the base's file has not.
+    New(Arc<[u8]>),
 }
 
-/// A piece of a compressed image.
-#[derive(Clone, Debug)]
-pub(crate) enum Segment {
-    /// A range of the base's compressed file.
-    Copy(Range<u64>),
-    /// New bytes.
-    New(Arc<Encoded>),
-    /// Header or trailer of the file.
-    Frame(Vec<u8>),
+impl fmt::Debug for Segment {
+    /// Leaves the bytes out: they hold a node's secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Copy { offset, len } => write!(f, "Copy({offset}..{})", offset + len),
+            Self::New(bytes) => write!(f, "New({} bytes)", bytes.len()),
+        }
+    }
 }
 
 impl Segment {
-    /// Length in the file.
+    /// Length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Self::Copy(range) => range.end - range.start,
-            Self::New(block) => block.bytes.len() as u64,
-            Self::Frame(bytes) => bytes.len() as u64,
+            Self::Copy { len, .. } => *len,
+            Self::New(bytes) => bytes.len() as u64,
         }
     }
 }
 
-/// Makes the compressed images of many nodes from one base.
-#[derive(Debug)]
-pub(crate) struct Splicer<'a> {
-    base: &'a XzBase,
-    encoder: Encoder,
-    interrupt: &'a Interrupt,
-    /// Cells as the base has them, encoded.
-    encoded: Mutex<HashMap<Cell, Arc<Slot>>>,
-    /// Cells as the base has them, for being touched.
-    kept: Mutex<HashMap<Cell, Arc<Vec<u8>>>>,
+/// A node's image, as pieces to be laid one after another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Spliced {
+    /// The pieces; no two neighbours could be one range of the base's file.
+    pub(crate) segments: Vec<Segment>,
+    /// Length of all, in bytes.
+    pub(crate) len: u64,
 }
 
-/// A cell that is encoded by whoever comes first; others wait for it.
-type Slot = Mutex<Option<Arc<Encoded>>>;
+/// Splices the images of a run. The same file, overlay and level give the same
+/// bytes, whatever else was spliced before, and on however many cores.
+pub(crate) struct Splicer<'a> {
+    /// The compressed base.
+    file: &'a dyn ReadAt,
+    frames: &'a Frames,
+    effort: Effort<'a>,
+    memo: Memo<'a>,
+    /// Cells that were encoded so far.
+    #[cfg(test)]
+    encodings: std::sync::atomic::AtomicUsize,
+}
 
-/// Hears of bytes done, of bytes to do: of 0 once, at the beginning, then from
-/// several threads.
-type Step<'a> = dyn Fn(u64, u64) + Sync + 'a;
+/// How much to compress, with how many hands, and who is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort<'a> {
+    /// Level of the format's encoder.
+    pub(crate) level: u32,
+    /// Threads at most.
+    pub(crate) jobs: usize,
+    /// Whose progress it is: the base's name.
+    pub(crate) name: &'a str,
+    /// Where progress goes.
+    pub(crate) sink: &'a dyn Sink,
+    /// Whether to stop. An error then holds [`Interrupted`].
+    pub(crate) interrupt: &'a Interrupt,
+}
 
-/// A range of the image that becomes a block: offset and length.
-type Cell = (u64, u64);
+impl Effort<'_> {
+    /// Stops where the user asked to.
+    fn interrupted(&self) -> io::Result<()> {
+        // `ErrorKind::Interrupted` would be taken for a call to try again.
+        self.interrupt.check().map_err(io::Error::other)
+    }
+}
 
-/// What becomes of a block of the base.
-enum Part<'a> {
-    /// It is copied.
-    Block(&'a Block),
-    /// It is cut, and this is one of the cells.
-    Cell(Cell, bool),
+/// Whether the user asked to stop, and that is what `error` is about.
+pub(crate) fn is_interrupt(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<Interrupted>())
 }
 
 impl<'a> Splicer<'a> {
-    /// `None` where the base's blocks have a check that is unknown.
-    pub(crate) fn new(base: &'a XzBase, level: u32, interrupt: &'a Interrupt) -> Option<Self> {
-        Some(Self {
-            base,
-            encoder: Encoder::new(base.index().flags, level)?,
-            interrupt,
-            encoded: Mutex::default(),
-            kept: Mutex::default(),
+    /// Splices `frames`, which are those of `file`. What nodes share is kept in
+    /// `kept` from one run to the next, where there is such a place.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the format has no such level.
+    pub(crate) fn new(
+        file: &'a dyn ReadAt,
+        frames: &'a Frames,
+        effort: Effort<'a>,
+        kept: Option<Kept<'a>>,
+    ) -> io::Result<Self> {
+        frames.container.check_level(effort.level)?;
+        Ok(Self {
+            file,
+            frames,
+            effort,
+            memo: Memo::new(kept),
+            #[cfg(test)]
+            encodings: std::sync::atomic::AtomicUsize::new(0),
         })
     }
 
-    /// The file of `base + overlay`; cells are encoded by as many as `threads`.
-    /// `step` hears how many bytes of the image are encoded, and how many are to be.
+    /// What the image with `overlay` consists of; what is the node's own is
+    /// encoded by up to `threads`. May be called by several.
     ///
     /// # Errors
-    /// Where the base cannot be read, an encoder fails, or the user asks to stop.
-    pub(crate) fn splice(
-        &self,
-        overlay: &Overlay,
-        threads: usize,
-        step: &Step<'_>,
-    ) -> io::Result<Spliced> {
-        let parts = self.parts(overlay);
-        let cells: Vec<(Cell, bool)> = parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Cell(cell, touched) => Some((*cell, *touched)),
-                Part::Block(_) => None,
-            })
-            .collect();
-        let mut encoded = self.encode_all(&cells, overlay, threads, step)?.into_iter();
-        let index = self.base.index();
-        let mut file = Assembly::new(index.flags, self.encoder);
-        for part in &parts {
-            match part {
-                Part::Block(block) => file.copy(block),
-                // As many as there are cells.
-                Part::Cell(..) => encoded.next().into_iter().for_each(|one| file.add(one)),
-            }
+    /// `InvalidInput` where the overlay reaches beyond the base or there are
+    /// too many frames, `InvalidData` where the base is damaged, otherwise what
+    /// reading says.
+    pub(crate) fn splice(&self, overlay: &Overlay, threads: usize) -> io::Result<Spliced> {
+        let beyond = |last: &crate::overlay::Extent| last.end() > self.frames.len;
+        if overlay.extents().last().is_some_and(beyond) {
+            let message = "the overlay reaches beyond the base";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        Ok(file.finish())
-    }
+        let touched = |frame: &Frame| {
+            // Where nothing is, nothing is touched, even within an extent.
+            frame.record.len > 0 && overlay.touches(frame.offset, frame.record.len)
+        };
+        let wanted: Vec<(&Frame, Vec<Cell>)> = self
+            .frames
+            .list
+            .iter()
+            .filter(|frame| touched(frame))
+            .map(|frame| (frame, cells::cells(frame, overlay)))
+            .collect();
+        let prepared = self.prepare(&wanted)?;
+        let own = |cell: &Prepared| matches!(cell, Prepared::Plain(..));
+        let mut frames = prepared.iter();
+        let encoded = self.patch(&prepared.concat(), overlay, threads)?;
+        let mut encoded = encoded.into_iter();
 
-    /// What becomes of each block, in order.
-    fn parts(&self, overlay: &Overlay) -> Vec<Part<'a>> {
-        let mut parts = Vec::new();
-        for block in &self.base.index().blocks {
-            if !overlay.touches(block.offset, block.len) {
-                parts.push(Part::Block(block));
+        let mut layout = Layout::new(self.frames.container);
+        for run in self.frames.list.chunk_by(|a, b| touched(a) == touched(b)) {
+            if !run.first().is_some_and(touched) {
+                layout.copy(run);
                 continue;
             }
-            for coarse in cells(block.offset..block.offset + block.len, COARSE) {
-                if !overlay.touches(coarse.0, coarse.1) {
-                    parts.push(Part::Cell(coarse, false));
-                    continue;
+            let cells: Vec<&Prepared> = frames.by_ref().take(run.len()).flatten().collect();
+            for alike in cells.chunk_by(|a, b| own(a) == own(b)) {
+                let new: Vec<Encoded> = encoded.by_ref().take(alike.len()).collect();
+                if alike.first().is_some_and(|cell| own(cell)) {
+                    new.into_iter().for_each(|cell| layout.put(cell));
+                } else {
+                    layout.put_shared(&new);
                 }
-                let fine = cells(coarse.0..coarse.0 + coarse.1, FINE);
-                parts.extend(fine.map(|cell| Part::Cell(cell, overlay.touches(cell.0, cell.1))));
             }
         }
-        parts
+        layout.finish()
     }
 
-    fn encode_all(
+    /// Patches and encodes what is this node's own.
+    fn patch(
         &self,
-        cells: &[(Cell, bool)],
+        cells: &[Prepared],
         overlay: &Overlay,
         threads: usize,
-        step: &Step<'_>,
-    ) -> io::Result<Vec<Arc<Encoded>>> {
-        let next = AtomicUsize::new(0);
-        let total = cells.iter().map(|((_, len), _)| len).sum();
-        let behind = AtomicU64::new(0);
-        step(0, total);
-        let worker = || -> io::Result<Vec<(usize, Arc<Encoded>)>> {
-            let mut done = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(cell, touched)) = cells.get(number) else {
-                    return Ok(done);
-                };
-                let stop = |_| io::Error::from(io::ErrorKind::Interrupted);
-                self.interrupt.check().map_err(stop)?;
-                let encoded = if touched {
-                    let mut bytes = self.kept(cell)?.to_vec();
-                    overlay.apply(cell.0, &mut bytes);
-                    Arc::new(self.encoder.encode(&bytes)?)
-                } else {
-                    self.untouched(cell)?
-                };
-                done.push((number, encoded));
-                step(behind.fetch_add(cell.1, Ordering::Relaxed) + cell.1, total);
+    ) -> io::Result<Vec<Encoded>> {
+        let crew = Crew::of_nodes(self.frames.container, self.effort.level, threads);
+        crew.map(cells, |cell| match cell {
+            Prepared::Done(encoded) => Ok(encoded.clone()),
+            Prepared::Plain(offset, plain) => {
+                let mut bytes = plain.to_vec();
+                overlay.apply(*offset, &mut bytes);
+                self.encode(&bytes)
             }
-        };
-        let mut all = thread::scope(|scope| {
-            let threads = threads.clamp(1, cells.len().max(1));
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-            let mut all = Vec::new();
-            for handle in handles {
-                match handle.join() {
-                    Ok(done) => all.extend(done?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Ok::<_, io::Error>(all)
-        })?;
-        all.sort_by_key(|(number, _)| *number);
-        Ok(all.into_iter().map(|(_, encoded)| encoded).collect())
-    }
-
-    /// A cell as the base has it, encoded once.
-    fn untouched(&self, cell: Cell) -> io::Result<Arc<Encoded>> {
-        let mut slots = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = Arc::clone(slots.entry(cell).or_default());
-        drop(slots);
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(encoded) = &*slot {
-            return Ok(Arc::clone(encoded));
-        }
-        let encoded = Arc::new(self.encoder.encode(&self.read(cell)?)?);
-        *slot = Some(Arc::clone(&encoded));
-        Ok(encoded)
-    }
-
-    /// A cell as the base has it, decoded no more often than memory asks for.
-    fn kept(&self, cell: Cell) -> io::Result<Arc<Vec<u8>>> {
-        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = lock().get(&cell) {
-            return Ok(Arc::clone(bytes));
-        }
-        let bytes = Arc::new(self.read(cell)?);
-        let mut kept = lock();
-        let len: usize = kept.values().map(|bytes| bytes.len()).sum();
-        if len + bytes.len() <= MAX_KEPT {
-            kept.insert(cell, Arc::clone(&bytes));
-        }
-        Ok(bytes)
-    }
-
-    fn read(&self, (offset, len): Cell) -> io::Result<Vec<u8>> {
-        // At most COARSE.
-        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        self.base.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
-    }
-}
-
-/// The base's bytes, where nodes change them decoded once for all.
-impl ReadAt for Splicer<'_> {
-    fn len(&self) -> u64 {
-        self.base.len()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset
-            .checked_add(buf.len() as u64)
-            .filter(|&end| end <= self.base.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        let grid = offset / FINE * FINE..end.next_multiple_of(FINE).min(self.base.len());
-        for cell in cells(grid, FINE) {
-            let bytes = self.kept(cell)?;
-            let from = cell.0.max(offset);
-            let to = (cell.0 + cell.1).min(end);
-            let place = |at: u64, start: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
-            buf[place(from, offset)..place(to, offset)]
-                .copy_from_slice(&bytes[place(from, cell.0)..place(to, cell.0)]);
-        }
-        Ok(())
-    }
-}
-
-/// Cuts a range at the multiples of `grid`.
-fn cells(range: Range<u64>, grid: u64) -> impl Iterator<Item = Cell> {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        let end = (at / grid + 1).saturating_mul(grid).min(range.end);
-        let cell = (at < end).then_some((at, end - at));
-        at = end;
-        cell
-    })
-}
-
-/// Blocks of the base one behind the other: where they are in its file, and their
-/// records.
-type Run = (Range<u64>, Vec<(u64, u64)>);
-
-/// A file in the making.
-struct Assembly {
-    flags: [u8; 2],
-    encoder: Encoder,
-    segments: Vec<Segment>,
-    len: u64,
-    /// Unpadded and uncompressed length of each block (4.3).
-    records: Vec<(u64, u64)>,
-    /// Blocks that are to be copied, one behind the other.
-    pending: Option<Run>,
-}
-
-impl Assembly {
-    fn new(flags: [u8; 2], encoder: Encoder) -> Self {
-        let mut file = Self {
-            flags,
-            encoder,
-            segments: Vec::new(),
-            len: 0,
-            records: Vec::new(),
-            pending: None,
-        };
-        file.push(Segment::Frame(trailer::stream_header(flags)));
-        file
-    }
-
-    fn push(&mut self, segment: Segment) {
-        self.len += segment.len();
-        self.segments.push(segment);
-    }
-
-    fn copy(&mut self, block: &Block) {
-        let record = (block.unpadded_len, block.len);
-        let (run, records) = self
-            .pending
-            .get_or_insert_with(|| (block.file_offset..block.file_offset, Vec::new()));
-        run.end += block.file_len();
-        records.push(record);
-    }
-
-    fn add(&mut self, block: Arc<Encoded>) {
-        self.end_run();
-        self.records.push((block.unpadded_len, block.len));
-        self.push(Segment::New(block));
-    }
-
-    /// Lays down what was to be copied, at the same place within a page.
-    fn end_run(&mut self) {
-        let Some((run, records)) = self.pending.take() else {
-            return;
-        };
-        if run.end - run.start >= MIN_SHARED {
-            let gap = (run.start % PAGE + PAGE - self.len % PAGE) % PAGE;
-            for filler in self.encoder.filler(gap, PAGE) {
-                self.records.push((filler.unpadded_len, filler.len));
-                self.push(Segment::New(Arc::new(filler)));
-            }
-        }
-        self.records.extend(records);
-        self.push(Segment::Copy(run));
-    }
-
-    fn finish(mut self) -> Spliced {
-        self.end_run();
-        let end = trailer::index_and_footer(&self.records, self.flags);
-        self.push(Segment::Frame(end));
-        Spliced {
-            segments: self.segments,
-            len: self.len,
-        }
+        })
     }
 }

@@ -1,173 +1,322 @@
-//! Lays a spliced image down in a file, and reads it back.
+//! A spliced image as a file, and whether the file is what it should be.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
-use super::{PAGE, Segment, Spliced};
+use super::{PAGE_LEN, Segment, Spliced};
 use crate::base::ReadAt;
-use crate::interrupt::Interrupt;
+use crate::base::read_at::RawFile;
+use crate::output::AlignedBuf;
 
-/// Bytes moved at a time where the kernel cannot do it by itself.
-const PIECE: usize = 1 << 20;
-/// Bytes that the kernel moves between two looks at whether to stop.
-const STRIDE: u64 = 64 << 20;
+/// Bytes between two steps: what is copied meanwhile, no interrupt stops.
+const STEP_LEN: u64 = 32 << 20;
+/// Bytes read at a time.
+const PIECE_LEN: usize = 1 << 20;
 
-/// Writes `spliced` to `out`, an empty file. What is copied comes from the base's
-/// compressed bytes; where those are a file, blocks are shared if the file system
-/// can.
+/// Takes how many bytes are done; an error stops the work.
+pub(crate) type Step<'a> = &'a mut dyn FnMut(u64) -> io::Result<()>;
+
+/// Where bytes are copied from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    bytes: &'a dyn ReadAt,
+    /// The same as a file, where they are one, for the kernel to copy.
+    file: Option<&'a File>,
+}
+
+impl<'a> Origin<'a> {
+    /// Bytes, and the file that they are.
+    pub(crate) fn new(bytes: &'a dyn ReadAt, file: Option<&'a File>) -> Self {
+        Self { bytes, file }
+    }
+
+    /// A file.
+    pub(crate) fn of(file: &'a RawFile) -> Self {
+        Self::new(file, Some(file.file()))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(self.bytes, other.bytes)
+    }
+}
+
+/// An image that was written before, from which others can take what they have
+/// in common with it.
+///
+/// The cells of touched frames are in no other file, and the base's file may be
+/// on another file system.
+#[derive(Debug)]
+pub(crate) struct Donor<'a> {
+    file: Origin<'a>,
+    /// Ranges of the base's file: offset and length there, offset here;
+    /// ascending.
+    copies: Vec<(u64, u64, u64)>,
+    /// Where new bytes lie, by their place in memory. The image that is borrowed
+    /// holds them there.
+    new: HashMap<usize, u64>,
+}
+
+impl<'a> Donor<'a> {
+    /// Gives what `spliced` consists of, which was written to `file`.
+    pub(crate) fn new(spliced: &'a Spliced, file: &'a RawFile) -> Self {
+        let mut donor = Self {
+            file: Origin::of(file),
+            copies: Vec::new(),
+            new: HashMap::new(),
+        };
+        let mut at = 0;
+        for segment in &spliced.segments {
+            match segment {
+                Segment::Copy { offset, len } => donor.copies.push((*offset, *len, at)),
+                Segment::New(bytes) => {
+                    donor.new.insert(bytes.as_ptr().addr(), at);
+                }
+            }
+            at += segment.len();
+        }
+        donor
+    }
+
+    /// Where it has what `segment` consists of.
+    fn find(&self, segment: &Segment) -> Option<u64> {
+        match segment {
+            Segment::New(bytes) => self.new.get(&bytes.as_ptr().addr()).copied(),
+            Segment::Copy { offset, len } => {
+                let next = self.copies.partition_point(|(start, ..)| start <= offset);
+                let (start, its_len, at) = self.copies.get(next.checked_sub(1)?)?;
+                (offset + len <= start + its_len).then(|| at + (offset - start))
+            }
+        }
+    }
+}
+
+/// Writes `spliced` to `out`, from its beginning on.
+///
+/// The kernel copies what comes from another file, the base's or the donor's:
+/// where both are on a file system that shares blocks, whole pages at the same
+/// offset within a page are shared, not copied.
 ///
 /// # Errors
-/// What the operating system says; `Interrupted` where the user asks to stop.
+/// `UnexpectedEof` where the other file became shorter, those of `step`,
+/// otherwise what the operating system says.
 pub(crate) fn write(
     spliced: &Spliced,
-    base: (&dyn ReadAt, Option<&File>),
+    base: Origin<'_>,
+    donor: Option<&Donor<'_>>,
     out: &File,
-    interrupt: &Interrupt,
+    step: Step<'_>,
 ) -> io::Result<()> {
     let mut at = 0;
+    // What lies together in the other file is copied together: pages are shared
+    // as a whole or not at all.
+    let mut waiting: Option<Run<'_>> = None;
     for segment in &spliced.segments {
-        interrupt.check().map_err(|_| io::ErrorKind::Interrupted)?;
-        match segment {
-            Segment::Copy(range) => {
-                // Whole pages can be shared, if nothing else is asked for at once.
-                let start = range.start.next_multiple_of(PAGE).min(range.end);
-                let end = (range.end / PAGE * PAGE).max(start);
-                copy(base, range.start..start, out, at, interrupt)?;
-                copy(base, start..end, out, at + (start - range.start), interrupt)?;
-                copy(
-                    base,
-                    end..range.end,
+        let given = donor.and_then(|donor| Some((donor.file, donor.find(segment)?)));
+        let origin = match segment {
+            Segment::New(_) => given,
+            Segment::Copy { offset, .. } => given.or(Some((base, *offset))),
+        };
+        waiting = match (waiting, origin) {
+            (Some(run), Some((origin, from))) if run.ends_at(origin, from) => Some(Run {
+                len: run.len + segment.len(),
+                ..run
+            }),
+            (earlier, origin) => {
+                earlier.map_or(Ok(()), |mut run| run.copy(step))?;
+                origin.map(|(origin, from)| Run {
+                    origin,
                     out,
-                    at + (end - range.start),
-                    interrupt,
-                )?;
+                    from,
+                    to: at,
+                    len: segment.len(),
+                })
             }
-            Segment::New(block) => out.write_all_at(&block.bytes, at)?,
-            Segment::Frame(bytes) => out.write_all_at(bytes, at)?,
+        };
+        if let (Segment::New(bytes), None) = (segment, origin) {
+            out.write_all_at(bytes, at)?;
         }
         at += segment.len();
     }
-    Ok(())
+    waiting.map_or(Ok(()), |mut run| run.copy(step))?;
+    step(at)
 }
 
-fn copy(
-    (bytes, file): (&dyn ReadAt, Option<&File>),
-    range: Range<u64>,
-    to: &File,
-    mut at: u64,
-    interrupt: &Interrupt,
-) -> io::Result<()> {
-    let mut offset = range.start;
-    while offset < range.end {
-        interrupt.check().map_err(|_| io::ErrorKind::Interrupted)?;
-        let len = (range.end - offset).min(STRIDE);
-        let len = usize::try_from(len).unwrap_or(PIECE);
-        let (mut source, mut target) = (offset, at);
-        let moved = match file {
-            Some(from) => copy_file_range(from, Some(&mut source), to, Some(&mut target), len),
-            None => Err(Errno::NOSYS),
+/// A range on its way from another file.
+struct Run<'a> {
+    origin: Origin<'a>,
+    out: &'a File,
+    /// Where in the other file to go on.
+    from: u64,
+    /// Where in the new file.
+    to: u64,
+    /// Bytes from the beginning on.
+    len: u64,
+}
+
+impl Run<'_> {
+    /// Whether `from` in `origin` is where a run ends that was not begun yet.
+    fn ends_at(&self, origin: Origin<'_>, from: u64) -> bool {
+        self.origin.is(&origin) && self.from + self.len == from
+    }
+
+    fn copy(&mut self, step: Step<'_>) -> io::Result<()> {
+        let end = self.to + self.len;
+        // The kernel shares whole pages only; what precedes the first is copied.
+        let page = self.to.next_multiple_of(PAGE_LEN).min(end);
+        self.by_hand(page)?;
+        while self.to < end {
+            // Ends on a page, but for the last.
+            let next = ((self.to / STEP_LEN + 1) * STEP_LEN).min(end);
+            let whole = (next / PAGE_LEN * PAGE_LEN).max(self.to);
+            self.by_kernel(whole)?;
+            self.by_hand(next)?;
+            step(self.to)?;
+        }
+        Ok(())
+    }
+
+    /// Copies, or shares, up to `end`; goes as far as the kernel will.
+    fn by_kernel(&mut self, end: u64) -> io::Result<()> {
+        let Some(file) = self.origin.file else {
+            return Ok(());
         };
-        match moved {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(done) => {
-                offset += done as u64;
-                at += done as u64;
-            }
-            Err(Errno::INTR) => {}
-            // Two file systems, or one that cannot do it.
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
-                let mut buf = vec![0; len.min(PIECE)];
-                bytes.read_exact_at(&mut buf, offset)?;
-                to.write_all_at(&buf, at)?;
-                offset += buf.len() as u64;
-                at += buf.len() as u64;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Reads `file` from front to back and compares it with what `spliced` is made of.
-/// Hands every piece to `each`; returns the offset of the first byte that differs.
-///
-/// # Errors
-/// Where the file or the base cannot be read; `Interrupted` where `each` says so.
-pub(crate) fn check(
-    spliced: &Spliced,
-    base: &dyn ReadAt,
-    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<Option<u64>> {
-    let mut wanted = Wanted {
-        segments: &spliced.segments,
-        base,
-        within: 0,
-    };
-    let mut found = super::super::AlignedBuf::new(PIECE);
-    let mut expected = vec![0; PIECE];
-    let mut different = None;
-    let mut at = 0;
-    while at < spliced.len {
-        let len = usize::try_from(spliced.len - at).map_or(PIECE, |left| left.min(PIECE));
-        read(&mut found[..len], at)?;
-        wanted.fill(&mut expected[..len])?;
-        if different.is_none() && found[..len] != expected[..len] {
-            let pairs = found[..len].iter().zip(&expected[..len]);
-            let first = pairs
-                .into_iter()
-                .position(|(found, wanted)| found != wanted);
-            different = Some(at + first.unwrap_or(0) as u64);
-        }
-        each(&found[..len])?;
-        at += len as u64;
-    }
-    Ok(different)
-}
-
-/// The bytes of a spliced image, from front to back.
-struct Wanted<'a> {
-    segments: &'a [Segment],
-    base: &'a dyn ReadAt,
-    /// How much of the first segment is done.
-    within: u64,
-}
-
-impl Wanted<'_> {
-    fn fill(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buf.len() {
-            let (first, rest) = self
-                .segments
-                .split_first()
-                .ok_or(io::ErrorKind::UnexpectedEof)?;
-            let left = first.len() - self.within;
-            let len = usize::try_from(left).map_or(buf.len() - done, |n| n.min(buf.len() - done));
-            let target = &mut buf[done..done + len];
-            let slice = |bytes: &[u8], target: &mut [u8]| {
-                // Segments in memory are indexed by usize.
-                let start = usize::try_from(self.within).unwrap_or(usize::MAX);
-                target.copy_from_slice(&bytes[start..start + len]);
-            };
-            match first {
-                Segment::Copy(range) => {
-                    self.base.read_exact_at(target, range.start + self.within)?;
-                }
-                Segment::New(block) => slice(&block.bytes, target),
-                Segment::Frame(bytes) => slice(bytes, target),
-            }
-            done += len;
-            self.within += len as u64;
-            if self.within == first.len() {
-                self.segments = rest;
-                self.within = 0;
+        while self.to < end {
+            let len = usize::try_from(end - self.to).unwrap_or(PIECE_LEN);
+            let (mut from, mut to) = (self.from, self.to);
+            match copy_file_range(file, Some(&mut from), self.out, Some(&mut to), len) {
+                // Some file systems end early for reasons of their own; reading
+                // tells whether the file does.
+                Ok(0) => return Ok(()),
+                Ok(n) => self.advance(n),
+                Err(Errno::INTR) => {}
+                // No such call, another file system, or one that has it not.
+                Err(
+                    Errno::NOSYS
+                    | Errno::XDEV
+                    | Errno::OPNOTSUPP
+                    | Errno::INVAL
+                    | Errno::PERM
+                    | Errno::BADF,
+                ) => return Ok(()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Reads and writes up to `end`.
+    fn by_hand(&mut self, end: u64) -> io::Result<()> {
+        if self.to >= end {
+            return Ok(());
+        }
+        let len = usize::try_from(end - self.to).map_or(PIECE_LEN, |len| len.min(PIECE_LEN));
+        let mut piece = vec![0; len];
+        while self.to < end {
+            let left = usize::try_from(end - self.to).map_or(len, |left| left.min(len));
+            let piece = &mut piece[..left];
+            self.origin.bytes.read_exact_at(piece, self.from)?;
+            self.out.write_all_at(piece, self.to)?;
+            self.advance(left);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.from += len as u64;
+        self.to += len as u64;
+    }
+}
+
+/// Reads `out` from front to back, hands each piece to `each`, and compares it
+/// with what `spliced` says. Returns the offset of the first byte that differs;
+/// a file of another length differs where the shorter ends.
+///
+/// Pieces begin on pages and `each` gets them in order, so that `out` may be
+/// read past the page cache.
+///
+/// # Errors
+/// Those of `each` and of reading.
+pub(crate) fn check(
+    spliced: &Spliced,
+    base: &dyn ReadAt,
+    out: &dyn ReadAt,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Option<u64>> {
+    let mut found = AlignedBuf::new(PIECE_LEN);
+    let mut wanted = Wanted::new(spliced, base);
+    let end = out.len().min(spliced.len);
+    let mut at = 0;
+    while at < end {
+        let len = usize::try_from(end - at).map_or(PIECE_LEN, |left| left.min(PIECE_LEN));
+        let found = &mut found[..len];
+        out.read_exact_at(found, at)?;
+        each(found)?;
+        if let Some(different) = wanted.compare(found)? {
+            return Ok(Some(at + different as u64));
+        }
+        at += len as u64;
+    }
+    Ok((out.len() != spliced.len).then_some(end))
+}
+
+/// What a spliced file holds, front to back.
+struct Wanted<'a> {
+    base: &'a dyn ReadAt,
+    segments: std::slice::Iter<'a, Segment>,
+    /// What is left of the segment at hand.
+    new: &'a [u8],
+    copy: (u64, u64),
+    scratch: Vec<u8>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(spliced: &'a Spliced, base: &'a dyn ReadAt) -> Self {
+        Self {
+            base,
+            segments: spliced.segments.iter(),
+            new: &[],
+            copy: (0, 0),
+            scratch: vec![0; PIECE_LEN],
+        }
+    }
+
+    /// Where the next bytes differ from `found`, if they do.
+    fn compare(&mut self, found: &[u8]) -> io::Result<Option<usize>> {
+        let mut done = 0;
+        while done < found.len() {
+            let rest = &found[done..];
+            let wanted = if !self.new.is_empty() {
+                let (wanted, left) = self.new.split_at(rest.len().min(self.new.len()));
+                self.new = left;
+                wanted
+            } else if self.copy.1 > 0 {
+                let (offset, left) = self.copy;
+                // Pieces are as long as the scratch space at most.
+                let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+                let len = len.min(self.scratch.len());
+                self.base.read_exact_at(&mut self.scratch[..len], offset)?;
+                self.copy = (offset + len as u64, left - len as u64);
+                &self.scratch[..len]
+            } else {
+                match self.segments.next() {
+                    Some(Segment::New(bytes)) => self.new = bytes,
+                    Some(Segment::Copy { offset, len }) => self.copy = (*offset, *len),
+                    None => return Ok(Some(done)),
+                }
+                continue;
+            };
+            let same = &rest[..wanted.len()];
+            if same != wanted {
+                let at = same.iter().zip(wanted).position(|(a, b)| a != b);
+                return Ok(Some(done + at.unwrap_or(0)));
+            }
+            done += wanted.len();
+        }
+        Ok(None)
     }
 }
