@@ -146,9 +146,13 @@ pub struct BuildArgs {
     /// 19 [default: 6 for xz, 3 for zstd]
     #[arg(long, value_name = "N")]
     pub level: Option<u32>,
-    /// Compressed images made at a time [default: one per processor]
+    /// Compressed images made at a time [default: two per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
+    /// Write .sha256 and .bmap beside images that are not compressed, too; takes a
+    /// pass over every image
+    #[arg(long)]
+    pub sums: bool,
     /// Also write a list of the images that Raspberry Pi Imager opens; takes a
     /// pass over every image
     #[arg(long)]

@@ -42,6 +42,8 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod handover;
 pub mod interrupt;
 pub mod layout;

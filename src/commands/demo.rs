@@ -40,6 +40,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
         &BuildArgs {
             format: ImageFormat::Img,
             level: None,
+            sums: false,
             jobs: None,
             imager_manifest: false,
             selection: everything(),

@@ -5,6 +5,7 @@
 //! decoded once and written to a batch of images at the same time.
 
 mod aligned;
+mod beside;
 mod bmap;
 mod draft;
 mod error;
@@ -15,13 +16,15 @@ mod plain;
 mod read_back;
 mod recode;
 mod reflink;
-mod splice;
+pub(crate) mod splice;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use aligned::{ALIGN, AlignedBuf};
+pub(crate) use beside::beside;
+pub use beside::publish_beside;
 pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;

@@ -1,7 +1,7 @@
 //! Compressed images: spliced from the base's own compressed blocks, with a digest
 //! and a block map beside each.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,15 @@ use std::thread;
 
 use sha2::Digest as _;
 
+use super::beside::publish_beside;
 use super::draft::{self, Draft};
 use super::read_back::Reader;
 use super::recode::{self, Recoded};
 use super::splice::{
-    Container, Crew, Donor, Effort, Frames, Kept, Origin, Spliced, Splicer, check, is_interrupt,
-    write,
+    Container, Crew, Donor, Effort, Frames, Kept, Origin, Pieces, Spliced, Splicer, check,
+    is_interrupt, write,
 };
-use super::{Build, Expected, Job, Outcome, OutputError, bmap};
+use super::{Build, Expected, Job, Outcome, OutputError, reflink};
 use crate::base::read_at::RawFile;
 use crate::base::xz::IndexError;
 use crate::base::{Digests, Format, ReadAt, Sha256Digest};
@@ -184,6 +185,7 @@ impl<'a> Blocks<'a> {
             container: frames.container,
             splicer: splicer.map_err(unfit)?,
             first: OnceLock::new(),
+            shares_blocks: OnceLock::new(),
         })
     }
 }
@@ -210,6 +212,8 @@ pub struct Packer<'a> {
     splicer: Splicer<'a>,
     /// The first image, whose blocks others may share.
     first: OnceLock<(Spliced, RawFile)>,
+    /// Whether the file system of the images lets files share blocks.
+    shares_blocks: OnceLock<bool>,
 }
 
 impl Packer<'_> {
@@ -235,7 +239,7 @@ impl Packer<'_> {
             return Ok(None);
         }
         let expected = self.expected(job)?;
-        self.publish_beside(job, &expected, sha256)?;
+        publish_beside(job, &expected, sha256)?;
         Ok(Some(expected.image_digest()))
     }
 
@@ -292,14 +296,25 @@ impl Packer<'_> {
         draft::remove_abandoned(&job.path)
             .map_err(|source| OutputError::io("tidying beside", &job.path, source))?;
         let spliced = self.splice(job, threads)?;
-        let draft = Draft::create(&job.path, 0)?;
-        let donor = self.first.get();
-        let donor = donor.map(|(spliced, file)| Donor::new(spliced, file));
-        let out = draft.as_file();
-        write(&spliced, self.origin, donor.as_ref(), out, &mut |_| {
-            build.interrupt.check().map_err(io::Error::other)
-        })
-        .map_err(|source| failed("writing", source))?;
+        let mut draft = Draft::create(&job.path, 0)?;
+        if self.shares_blocks(job) {
+            let donor = self.first.get();
+            let donor = donor.map(|(spliced, file)| Donor::new(spliced, file));
+            let out = draft.as_file();
+            write(&spliced, self.origin, donor.as_ref(), out, &mut |_| {
+                build.interrupt.check().map_err(io::Error::other)
+            })
+            .map_err(|source| failed("writing", source))?;
+        } else {
+            let mut pieces = Pieces::new(&spliced, self.bytes);
+            while let Some((offset, piece)) = pieces
+                .next()
+                .map_err(|source| failed("reading the base of", source))?
+            {
+                build.interrupt.check()?;
+                draft.write_at(offset, piece)?;
+            }
+        }
         draft.sync()?;
         let (different, sha256) = self.read_back(draft.draft_path(), &job.path, &spliced)?;
         if let Some(offset) = different {
@@ -311,12 +326,19 @@ impl Packer<'_> {
         let expected = self.expected(job)?;
         let own = File::open(draft.draft_path()).and_then(RawFile::new);
         draft.publish(build.replace)?;
-        self.publish_beside(job, &expected, sha256)?;
+        publish_beside(job, &expected, sha256)?;
         if let Ok(own) = own {
             // Only the first is wanted.
             drop(self.first.set((spliced, own)));
         }
         Ok(expected.image_digest())
+    }
+
+    /// Whether images can have blocks of the base's file, and of each other.
+    fn shares_blocks(&self, job: &Job<'_>) -> bool {
+        *self
+            .shares_blocks
+            .get_or_init(|| reflink::works_beside(&job.path))
     }
 
     fn splice(&self, job: &Job<'_>, threads: usize) -> Result<Spliced, OutputError> {
@@ -352,43 +374,6 @@ impl Packer<'_> {
         .map_err(failed)?;
         Ok((different, Sha256Digest(hasher.finalize().into())))
     }
-
-    /// What belongs beside an image: its digest and its block map.
-    fn publish_beside(
-        &self,
-        job: &Job<'_>,
-        expected: &Expected,
-        sha256: Sha256Digest,
-    ) -> Result<(), OutputError> {
-        let name = job.path.file_name().unwrap_or_default().to_string_lossy();
-        publish_text(
-            &beside(&job.path, ".sha256"),
-            &format!("{sha256}  {name}\n"),
-        )?;
-        let Some(used) = job.used else { return Ok(()) };
-        let map = bmap::render(expected, used);
-        publish_text(&beside(&job.path, ".bmap"), &map)
-    }
-}
-
-/// `raspberrypi0.img.xz.sha256`.
-pub(super) fn beside(image: &Path, suffix: &str) -> PathBuf {
-    let mut path = image.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-/// Puts a small file in its place, whole, and only where it is not there already.
-pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
-    if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
-        return Ok(());
-    }
-    draft::remove_abandoned(path)
-        .map_err(|source| OutputError::io("tidying beside", path, source))?;
-    let mut draft = Draft::create(path, text.len() as u64)?;
-    draft.write_at(0, text.as_bytes())?;
-    draft.sync()?;
-    draft.publish(true)
 }
 
 fn failure(verb: &'static str, path: &Path, source: io::Error) -> OutputError {

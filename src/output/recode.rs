@@ -6,10 +6,11 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
+use super::beside::publish_text;
 use super::draft::{self, Draft};
-use super::packed::{Packing, beside, publish_text};
+use super::packed::Packing;
 use super::splice::{Container, Frames, Recode, is_interrupt};
-use super::{Build, OutputError};
+use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
 use crate::base::xz::IndexError;
 use crate::base::{BaseError, CHUNK_LEN, Digests, ReadAt as _, Sha256Digest};

@@ -156,6 +156,33 @@ fn a_base_in_zstd_frames_is_spliced_as_it_is() {
 }
 
 #[test]
+fn plain_images_get_sums_when_asked_for() {
+    let scratch = cluster();
+    scratch.cardmint(&["build", "--sums"]).expect(0);
+    let dir = scratch.path("c/images");
+    let check = format!("cd {} && sha256sum -c *.sha256", utf8(&dir));
+    let checked = tool("sh", &["-c", &check]).expect(0);
+    assert_eq!(checked.stdout.matches(": OK").count(), 2);
+    let image = dir.join("raspberrypi1.img");
+    let card = scratch.path("card");
+    let run = tool("bmaptool", &["copy", utf8(&image), utf8(&card)]).expect(0);
+    assert!(run.stderr.contains("discovered bmap"), "{}", run.stderr);
+    scratch.cardmint(&["verify", "1", utf8(&card)]).expect(0);
+
+    // What told of an image that is no more goes with it.
+    fs::write(&image, "no image").expect("written");
+    scratch.cardmint(&["build"]).expect(3);
+    assert!(dir.join("raspberrypi1.img.sha256").exists());
+    scratch.cardmint(&["build", "--force"]).expect(0);
+    for (node, is_there) in [(0, true), (1, false)] {
+        for suffix in ["sha256", "bmap"] {
+            let path = dir.join(format!("raspberrypi{node}.img.{suffix}"));
+            assert_eq!(path.exists(), is_there, "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn levels_are_those_of_the_format() {
     let scratch = cluster();
     for (format, level, says) in [

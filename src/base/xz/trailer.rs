@@ -19,6 +19,11 @@ pub(crate) fn index_and_footer(records: &[(u64, u64)], flags: [u8; 2]) -> Vec<u8
         push_number(&mut index, unpadded_len);
         push_number(&mut index, len);
     }
+    seal(index, flags)
+}
+
+/// Index, its padding and checksum, and stream footer, for what an index holds.
+pub(crate) fn seal(mut index: Vec<u8>, flags: [u8; 2]) -> Vec<u8> {
     index.resize(index.len().next_multiple_of(4), 0);
     let crc = crc32fast::hash(&index);
     index.extend_from_slice(&crc.to_le_bytes());

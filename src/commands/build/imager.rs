@@ -8,48 +8,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use super::sums::Sums;
 use crate::base::{ReadAt as _, Sha256Digest};
-use crate::commands::Context;
-use crate::commands::workspace::{Workspace, write_whole};
+use crate::commands::workspace::write_whole;
 use crate::layout::{Arch, Board};
-use crate::output::{Build, sha256_of_images};
-use crate::overlay::Overlay;
 use crate::plan::{Card, OpenBase, Plan};
 
 /// What a list says of a system whose date nobody knows.
 const NO_DATE: &str = "1970-01-01";
 
-/// Writes the list of the images that are there, beside them.
-pub(super) fn write(
-    context: &Context<'_>,
-    workspace: &Workspace,
-    plan: &Plan<'_>,
-    out: &Path,
-    is_there: impl Fn(usize) -> bool,
-) -> Result<()> {
-    let mut list = Vec::new();
-    for (number, on) in plan.bases.iter().enumerate() {
-        let build = Build {
-            base: &on.base,
-            cache: &workspace.cache,
-            replace: false,
-            sink: &context.progress,
-            interrupt: &context.interrupt,
-        };
-        let cards = plan.cards.iter().enumerate();
-        let cards: Vec<&Card> = cards
-            .filter(|(at, card)| card.base == number && is_there(*at))
-            .map(|(_, card)| card)
-            .collect();
-        let overlays: Vec<&Overlay> = cards.iter().map(|card| &card.overlay).collect();
-        if overlays.is_empty() {
-            continue;
-        }
-        let digests = sha256_of_images(&build, &overlays)?;
-        for (card, digest) in cards.into_iter().zip(digests) {
-            list.push(entry(plan, on, card, digest)?);
-        }
-    }
+/// Writes the list of the images that `sums` are of, beside them.
+pub(super) fn write(plan: &Plan<'_>, out: &Path, sums: &Sums) -> Result<()> {
+    let entries = sums.iter().map(|(&at, &sum)| {
+        let card = &plan.cards[at];
+        entry(plan, &plan.bases[card.base], card, sum)
+    });
+    let list: Vec<Value> = entries.collect::<Result<_>>()?;
     let path = out.join(format!("{}.rpi-imager-manifest", plan.cluster));
     let text = serde_json::to_string_pretty(&json!({ "os_list": list }))?;
     write_whole(&path, &format!("{text}\n"))

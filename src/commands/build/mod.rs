@@ -2,6 +2,7 @@
 
 mod imager;
 mod packed;
+mod sums;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -79,9 +80,23 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     }
     let fates: Vec<Fate> = fates.into_iter().flatten().collect();
     let handover = workspace.write_handover()?;
-    if args.imager_manifest {
+    let is_plain = compression.is_none();
+    if is_plain && !args.sums {
+        let built = plan.cards.iter().zip(&fates);
+        let built = built.filter(|(_, fate)| matches!(fate, Fate::Built(_)));
+        built
+            .map(|(card, _)| &card.path)
+            .try_for_each(|path| sums::remove_stale(path))?;
+    }
+    if args.imager_manifest || (args.sums && is_plain) {
         let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
-        imager::write(context, &workspace, &plan, &out, is_there)?;
+        let sums = sums::take(context, &workspace, &plan, is_there)?;
+        if args.sums && is_plain {
+            sums::write(context, &workspace, &plan, &sums)?;
+        }
+        if args.imager_manifest {
+            imager::write(&plan, &out, &sums)?;
+        }
     }
     codes.extend(fates.iter().map(Fate::code));
     let code = ExitCode::merge(codes);

@@ -26,7 +26,8 @@ pub(super) fn build_base(
     let packing = Packing {
         format,
         level: args.level.unwrap_or(default_level(format)),
-        jobs: jobs.unwrap_or(cores),
+        // One waits for the disk while another is at work.
+        jobs: jobs.unwrap_or(2 * cores),
     };
     let blocks = Blocks::open(build, packing)?;
     let packer = blocks.packer()?;

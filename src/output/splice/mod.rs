@@ -24,7 +24,7 @@ use std::{fmt, io};
 pub(crate) use self::{
     frames::{Container, Frames},
     recode::Recode,
-    write::{Donor, Origin, check, write},
+    write::{Donor, Origin, Pieces, check, write},
 };
 
 use self::cells::Cell;

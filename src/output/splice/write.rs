@@ -17,6 +17,8 @@ use crate::output::AlignedBuf;
 const STEP_LEN: u64 = 32 << 20;
 /// Bytes read at a time.
 const PIECE_LEN: usize = 1 << 20;
+/// Bytes written at a time past the page cache.
+const STREAM_LEN: usize = 4 << 20;
 
 /// Takes how many bytes are done; an error stops the work.
 pub(crate) type Step<'a> = &'a mut dyn FnMut(u64) -> io::Result<()>;
@@ -232,6 +234,42 @@ impl Run<'_> {
     }
 }
 
+/// What a spliced file holds, front to back, in pieces that lie in aligned memory
+/// and, but for the last, are a whole number of pages: they can be written past the
+/// page cache, which is quicker where nothing can be shared.
+pub(crate) struct Pieces<'a> {
+    wanted: Wanted<'a>,
+    piece: AlignedBuf,
+    at: u64,
+}
+
+impl<'a> Pieces<'a> {
+    pub(crate) fn new(spliced: &'a Spliced, base: &'a dyn ReadAt) -> Self {
+        Self {
+            wanted: Wanted::new(spliced, base),
+            piece: AlignedBuf::new(STREAM_LEN),
+            at: 0,
+        }
+    }
+
+    /// The next piece and its offset; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of reading the base's file.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        let mut len = 0;
+        while len < STREAM_LEN
+            && let Some(next) = self.wanted.next(STREAM_LEN - len)?
+        {
+            self.piece[len..len + next.len()].copy_from_slice(next);
+            len += next.len();
+        }
+        let at = self.at;
+        self.at += len as u64;
+        Ok((len > 0).then(|| (at, &self.piece[..len])))
+    }
+}
+
 /// Reads `out` from front to back, hands each piece to `each`, and compares it
 /// with what `spliced` says. Returns the offset of the first byte that differs;
 /// a file of another length differs where the shorter ends.
@@ -285,30 +323,37 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// The next bytes, at most `most`; `None` at the end.
+    fn next(&mut self, most: usize) -> io::Result<Option<&[u8]>> {
+        while self.new.is_empty() && self.copy.1 == 0 {
+            match self.segments.next() {
+                Some(Segment::New(bytes)) => self.new = bytes,
+                Some(Segment::Copy { offset, len }) => self.copy = (*offset, *len),
+                None => return Ok(None),
+            }
+        }
+        if !self.new.is_empty() {
+            let (next, left) = self.new.split_at(most.min(self.new.len()));
+            self.new = left;
+            return Ok(Some(next));
+        }
+        let (offset, left) = self.copy;
+        // Pieces are as long as the scratch space at most.
+        let len = usize::try_from(left).map_or(most, |left| left.min(most));
+        let next = &mut self.scratch[..len.min(PIECE_LEN)];
+        self.base.read_exact_at(next, offset)?;
+        let len = next.len() as u64;
+        self.copy = (offset + len, left - len);
+        Ok(Some(next))
+    }
+
     /// Where the next bytes differ from `found`, if they do.
     fn compare(&mut self, found: &[u8]) -> io::Result<Option<usize>> {
         let mut done = 0;
         while done < found.len() {
             let rest = &found[done..];
-            let wanted = if !self.new.is_empty() {
-                let (wanted, left) = self.new.split_at(rest.len().min(self.new.len()));
-                self.new = left;
-                wanted
-            } else if self.copy.1 > 0 {
-                let (offset, left) = self.copy;
-                // Pieces are as long as the scratch space at most.
-                let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
-                let len = len.min(self.scratch.len());
-                self.base.read_exact_at(&mut self.scratch[..len], offset)?;
-                self.copy = (offset + len as u64, left - len as u64);
-                &self.scratch[..len]
-            } else {
-                match self.segments.next() {
-                    Some(Segment::New(bytes)) => self.new = bytes,
-                    Some(Segment::Copy { offset, len }) => self.copy = (*offset, *len),
-                    None => return Ok(Some(done)),
-                }
-                continue;
+            let Some(wanted) = self.next(rest.len())? else {
+                return Ok(Some(done));
             };
             let same = &rest[..wanted.len()];
             if same != wanted {

@@ -38,6 +38,14 @@ fn write_into(
     )
     .unwrap();
     assert_eq!(done, spliced.len);
+    let mut pieces = Pieces::new(spliced, base);
+    let mut streamed = Vec::new();
+    while let Some((offset, piece)) = pieces.next().unwrap() {
+        assert_eq!(offset, streamed.len() as u64);
+        assert!(offset.is_multiple_of(PAGE_LEN));
+        streamed.extend_from_slice(piece);
+    }
+    assert!(streamed == std::fs::read(&path).unwrap());
     let out = open_raw(&path);
     let mut read = Vec::new();
     let different = check(spliced, base, &out, |piece| {
