@@ -46,7 +46,7 @@ use crate::report::event::{Event, Sink};
 const BATCH_LEN: usize = 32;
 
 /// One image to make.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job<'a> {
     /// Whose image it is: the hostname.
     pub name: &'a str,

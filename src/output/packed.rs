@@ -223,13 +223,87 @@ impl Packer<'_> {
         &self.blocks.digests
     }
 
-    /// Digest of the image that is to be at a job's path already, where it is
-    /// there byte for byte; what belongs beside it is put there.
-    ///
-    /// # Errors
-    /// Where it cannot be read, or the base fails.
-    pub fn holds(&self, job: &Job<'_>) -> Result<Option<Sha256Digest>, OutputError> {
-        let spliced = self.splice(job, self.blocks.packing.jobs)?;
+    /// Looks at the images of `jobs`, which are all there, several at a time, and
+    /// calls `done` for each: with its digest where it is byte for byte what is
+    /// planned. What belongs beside such an image is put there.
+    pub fn check(
+        &self,
+        jobs: &[Job<'_>],
+        done: impl FnMut(usize, Result<Option<Sha256Digest>, OutputError>),
+    ) {
+        self.each(
+            "checking",
+            jobs,
+            |job, threads| self.held(job, threads),
+            done,
+        );
+    }
+
+    /// Makes the images of `jobs`, several at a time, and calls `done` for each as
+    /// soon as its fate is known.
+    pub fn run(&self, jobs: &[Job<'_>], done: impl FnMut(usize, Outcome)) {
+        self.each(
+            "splicing",
+            jobs,
+            |job, threads| self.make(job, threads),
+            done,
+        );
+    }
+
+    /// Calls `body` for each job, with how many threads it may use, and `done` with
+    /// what came of it.
+    fn each<T: Send>(
+        &self,
+        verb: &'static str,
+        jobs: &[Job<'_>],
+        body: impl Fn(&Job<'_>, usize) -> T + Sync,
+        mut done: impl FnMut(usize, T),
+    ) {
+        if jobs.is_empty() {
+            return;
+        }
+        let task = "images";
+        let sink = self.blocks.build.sink;
+        let total = jobs.len() as u64;
+        sink.send(Event::Started { task, verb, total });
+        let mut made = 0;
+        let mut report = |index, outcome| {
+            made += 1;
+            done(index, outcome);
+            sink.send(Event::Progressed { task, done: made });
+        };
+        let Packing {
+            level,
+            jobs: threads,
+            ..
+        } = self.blocks.packing;
+        // The first encodes what all have in common, with all threads.
+        if let Some(job) = jobs.first() {
+            report(0, body(job, threads));
+        }
+        let next = AtomicUsize::new(1);
+        let at_a_time = Crew::of_nodes(self.container, level, threads).len();
+        let (sender, outcomes) = channel();
+        thread::scope(|scope| {
+            for _ in 0..at_a_time.min(jobs.len().saturating_sub(1)) {
+                let (sender, next, body) = (sender.clone(), &next, &body);
+                scope.spawn(move || {
+                    while let index = next.fetch_add(1, Ordering::Relaxed)
+                        && let Some(job) = jobs.get(index)
+                        && sender.send((index, body(job, 1))).is_ok()
+                    {}
+                });
+            }
+            drop(sender);
+            for (index, outcome) in outcomes {
+                report(index, outcome);
+            }
+        });
+        sink.send(Event::Ended { task });
+    }
+
+    fn held(&self, job: &Job<'_>, threads: usize) -> Result<Option<Sha256Digest>, OutputError> {
+        let spliced = self.splice(job, threads)?;
         let len = job.path.metadata().map(|file| file.len());
         if len.ok() != Some(spliced.len) {
             return Ok(None);
@@ -241,53 +315,6 @@ impl Packer<'_> {
         let expected = self.expected(job)?;
         publish_beside(job, &expected, sha256)?;
         Ok(Some(expected.image_digest()))
-    }
-
-    /// Makes the images of `jobs`, several at a time, and calls `done` for each as
-    /// soon as its fate is known.
-    pub fn run(&self, jobs: &[Job<'_>], mut done: impl FnMut(usize, Outcome)) {
-        let task = "images";
-        let sink = self.blocks.build.sink;
-        sink.send(Event::Started {
-            task,
-            verb: "splicing",
-            total: jobs.len() as u64,
-        });
-        let Packing {
-            level,
-            jobs: threads,
-            ..
-        } = self.blocks.packing;
-        let mut made = 0;
-        let mut report = |index, outcome| {
-            made += 1;
-            done(index, outcome);
-            sink.send(Event::Progressed { task, done: made });
-        };
-        let mut rest = jobs.iter().enumerate();
-        // The first encodes what all have in common, with all threads.
-        if let Some((index, job)) = rest.next() {
-            report(index, self.make(job, threads));
-        }
-        let next = AtomicUsize::new(1);
-        let at_a_time = Crew::of_nodes(self.container, level, threads).len();
-        let (sender, outcomes) = channel();
-        thread::scope(|scope| {
-            for _ in 0..at_a_time.min(rest.len()) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while let index = next.fetch_add(1, Ordering::Relaxed)
-                        && let Some(job) = jobs.get(index)
-                        && sender.send((index, self.make(job, 1))).is_ok()
-                    {}
-                });
-            }
-            drop(sender);
-            for (index, outcome) in outcomes {
-                report(index, outcome);
-            }
-        });
-        sink.send(Event::Ended { task });
     }
 
     fn make(&self, job: &Job<'_>, threads: usize) -> Outcome {

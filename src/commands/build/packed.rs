@@ -36,32 +36,27 @@ pub(super) fn build_base(
         .iter()
         .map(|(_, card)| maps.of_card(&card.overlay))
         .collect::<Result<_>>()?;
-    let (mut wanted, mut jobs) = (Vec::new(), Vec::new());
-    for (&(at, card), used) in cards.iter().zip(&used) {
-        let job = job(card, Some(used));
-        match existing(&packer, &job) {
-            Ok(None) => {}
-            Ok(Some(Fate::Refused)) if args.force => {}
-            Ok(fate) => {
-                fates[at] = fate;
-                continue;
-            }
-            Err(error) => {
-                fates[at] = Some(Fate::failed(&error));
-                continue;
-            }
+    let all: Vec<Job<'_>> = cards
+        .iter()
+        .zip(&used)
+        .map(|((_, card), used)| job(card, Some(used)))
+        .collect();
+    let mut wanted = Vec::new();
+    let found = existing(&packer, &all);
+    for ((&(at, _), job), found) in cards.iter().zip(all).zip(found) {
+        match found {
+            None => wanted.push((at, job)),
+            Some(Fate::Refused) if args.force => wanted.push((at, job)),
+            fate => fates[at] = fate,
         }
-        wanted.push(at);
-        jobs.push(job);
     }
-    if !jobs.is_empty() {
-        packer.run(&jobs, |index, outcome| {
-            fates[wanted[index]] = Some(match outcome {
-                Ok(digest) => Fate::Built(digest),
-                Err(error) => Fate::failed(&error.into()),
-            });
+    let (places, jobs): (Vec<usize>, Vec<Job<'_>>) = wanted.into_iter().unzip();
+    packer.run(&jobs, |index, outcome| {
+        fates[places[index]] = Some(match outcome {
+            Ok(digest) => Fate::Built(digest),
+            Err(error) => Fate::failed(&error.into()),
         });
-    }
+    });
     Ok(packer.digests().clone())
 }
 
@@ -98,13 +93,24 @@ fn default_level(format: Compression) -> u32 {
     }
 }
 
-/// What is already under the image's name.
-fn existing(packer: &Packer<'_>, job: &Job<'_>) -> Result<Option<Fate>> {
-    if !is_there(&job.path)? {
-        return Ok(None);
+/// What is already under the name of each image.
+fn existing(packer: &Packer<'_>, jobs: &[Job<'_>]) -> Vec<Option<Fate>> {
+    let mut fates: Vec<Option<Fate>> = jobs.iter().map(|_| None).collect();
+    let mut there = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        match is_there(&job.path) {
+            Ok(true) => there.push(index),
+            Ok(false) => {}
+            Err(error) => fates[index] = Some(Fate::failed(&error)),
+        }
     }
-    Ok(Some(match packer.holds(job)? {
-        Some(digest) => Fate::Kept(digest),
-        None => Fate::Refused,
-    }))
+    let held: Vec<Job<'_>> = there.iter().map(|&index| jobs[index].clone()).collect();
+    packer.check(&held, |index, found| {
+        fates[there[index]] = Some(match found {
+            Ok(Some(digest)) => Fate::Kept(digest),
+            Ok(None) => Fate::Refused,
+            Err(error) => Fate::failed(&error.into()),
+        });
+    });
+    fates
 }
