@@ -65,9 +65,9 @@ impl Progress {
         let bar = bars.add(ProgressBar::new(total));
         // Constant templates: they parse.
         let template = if total > 4096 {
-            "{prefix:>16} {msg:<10} {bar:24} {percent:>3}%  {bytes_per_sec:>12}  {eta:>4}"
+            "{prefix:>16} {msg:<11} {bar:24} {percent:>3}%  {bytes_per_sec:>12}  {eta:>4}"
         } else {
-            "{prefix:>16} {msg:<10} {bar:24} {pos}/{len}"
+            "{prefix:>16} {msg:<11} {bar:24} {pos}/{len}"
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

@@ -103,6 +103,8 @@ impl Splicer<'_> {
     }
 
     fn add_all(&self, memo: &mut Cells, missing: &[(&Frame, Vec<Cell>)]) -> io::Result<()> {
+        // Else every image that still waits would tell of a beginning.
+        self.effort.interrupted()?;
         let Effort { name, sink, .. } = self.effort;
         let untouched = missing.iter().flat_map(|(_, cells)| cells);
         let total: u64 = untouched
