@@ -9,6 +9,15 @@ fail() {
     exit 1
 }
 
+# For the end, however it comes: interrupted, a build may still be writing; then the
+# mount goes when it ends.
+leave() {
+    if mountpoint -q "$work/mnt"; then
+        umount "$work/mnt" 2>/dev/null || umount --lazy "$work/mnt"
+    fi
+    rm -rf "$work" "${memory:-}"
+}
+
 # What was read or written before must not make this run faster or slower.
 settle() {
     sync

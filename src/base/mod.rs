@@ -36,6 +36,7 @@ pub use read_at::{MemBase, ReadAt};
 use self::cache::{Known, Stamp};
 use self::read_at::RawFile;
 use self::spool::Spooling;
+pub(crate) use self::spool::digest_of_file;
 use self::xz::{IndexError, XzBase};
 use crate::interrupt::Interrupt;
 use crate::report::event::Sink;
@@ -261,7 +262,7 @@ impl Base {
         file: &BaseFile,
         interrupt: &Interrupt,
     ) -> Result<Sha256Digest, BaseError> {
-        spool::digest_of_file(file.file.file(), interrupt, &|source| self.failed(source))
+        digest_of_file(file.file.file(), interrupt, &|source| self.failed(source))
     }
 
     /// Makes sure that the file is the one that was opened.

@@ -6,6 +6,7 @@
 
 mod aligned;
 mod beside;
+mod blocks;
 mod bmap;
 mod draft;
 mod error;
@@ -25,10 +26,11 @@ use std::path::{Path, PathBuf};
 pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use beside::beside;
 pub use beside::publish_beside;
+pub use blocks::{Blocks, Compression, Packing};
 pub(crate) use draft::folder_of;
 pub use error::OutputError;
 pub use expected::Expected;
-pub use packed::{Blocks, Compression, Packer, Packing};
+pub use packed::Packer;
 pub use plain::sha256_of_images;
 pub use read_back::differing_chunks;
 pub(crate) use read_back::for_each_chunk;

@@ -1,19 +1,20 @@
 //! A base without frames to splice, turned once into one that has them.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use sha2::Digest as _;
 
 use super::beside::publish_text;
+use super::blocks::Packing;
 use super::draft::{self, Draft};
-use super::packed::Packing;
 use super::splice::{Container, Frames, Recode, is_interrupt};
 use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
 use crate::base::xz::IndexError;
-use crate::base::{BaseError, CHUNK_LEN, Digests, ReadAt as _, Sha256Digest};
+use crate::base::{BaseError, Digests, ReadAt as _, Sha256Digest, digest_of_file};
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::Silent;
 
 /// A base that was compressed anew.
@@ -40,7 +41,7 @@ pub(super) fn open(
     let sum = beside(&path, ".sha256");
     // What the disk lost since is noticed: it would never be decoded here.
     let known = fs::read_to_string(&sum).ok();
-    let found = digest_of(&path).ok();
+    let found = digest_of(&path, build.interrupt)?;
     if let Some(sha256) = found
         && known == Some(sha256.to_string())
         && let Ok(recoded) = open_file(&path, packing, sha256)
@@ -68,15 +69,19 @@ fn open_file(path: &Path, packing: Packing, sha256: Sha256Digest) -> Result<Reco
     })
 }
 
-fn digest_of(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = sha2::Sha256::new();
-    let mut buf = vec![0; CHUNK_LEN];
-    loop {
-        match file.read(&mut buf)? {
-            0 => return Ok(Sha256Digest(hasher.finalize().into())),
-            len => hasher.update(&buf[..len]),
-        }
+/// Digest of a file; none where there is none, or it cannot be read.
+fn digest_of(path: &Path, interrupt: &Interrupt) -> Result<Option<Sha256Digest>, OutputError> {
+    let Ok(file) = File::open(path) else {
+        return Ok(None);
+    };
+    let failed = |source| BaseError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    match digest_of_file(&file, interrupt, &failed) {
+        Ok(sha256) => Ok(Some(sha256)),
+        Err(BaseError::Interrupted(stop)) => Err(stop.into()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -115,7 +120,7 @@ fn recode(
     match (result, broken) {
         (Ok(_), _) => Ok(Sha256Digest(out.hasher.finalize().into())),
         (Err(_), Some(error)) => Err(error.into()),
-        (Err(error), None) if is_interrupt(&error) => Err(crate::interrupt::Interrupted.into()),
+        (Err(error), None) if is_interrupt(&error) => Err(Interrupted.into()),
         (Err(source), None) => Err(OutputError::io("compressing to", dir, source)),
     }
 }

@@ -271,7 +271,7 @@ fn is_bomb(len: u64, consumed: u64) -> bool {
 }
 
 /// Digest of a whole file.
-pub(super) fn digest_of_file(
+pub(crate) fn digest_of_file(
     file: &File,
     interrupt: &Interrupt,
     failed: &dyn Fn(io::Error) -> BaseError,

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::sums::Sums;
 use crate::base::{ReadAt as _, Sha256Digest};
 use crate::commands::workspace::write_whole;
 use crate::layout::{Arch, Board};
+use crate::output::beside;
 use crate::plan::{Card, OpenBase, Plan};
 
 /// What a list says of a system whose date nobody knows.
@@ -53,9 +54,7 @@ fn entry(plan: &Plan<'_>, on: &OpenBase, card: &Card, raw: Sha256Digest) -> Resu
 
 /// The digest in the `.sha256` beside an image.
 fn published_digest(image: &Path) -> Result<String> {
-    let mut path = image.as_os_str().to_owned();
-    path.push(".sha256");
-    let path = PathBuf::from(path);
+    let path = beside(image, ".sha256");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }

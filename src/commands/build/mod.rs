@@ -19,7 +19,7 @@ use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
-use crate::output::{Build, Expected, Job, OutputError, differing_chunks};
+use crate::output::{Build, Compression, Expected, Job, OutputError, differing_chunks};
 use crate::owner;
 use crate::plan::{self, Card, OpenBase, Plan};
 use crate::report::plain_table;
@@ -70,7 +70,8 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     let mut codes = Vec::new();
     for (index, base) in plan.bases.iter().enumerate() {
         let on = (index, base);
-        if let Err(error) = build_base(context, &workspace, &plan, on, args, &mut fates) {
+        let how = (args, compression);
+        if let Err(error) = build_base(context, &workspace, &plan, on, how, &mut fates) {
             codes.push(exit_code(&error));
             // One base failing never stops another.
             if !fail_rest(&plan, index, &error, &mut fates) {
@@ -144,7 +145,7 @@ fn build_base(
     workspace: &Workspace,
     plan: &Plan<'_>,
     (index, on): (usize, &OpenBase),
-    args: &BuildArgs,
+    (args, compression): (&BuildArgs, Option<Compression>),
     fates: &mut [Option<Fate>],
 ) -> Result<()> {
     let build = Build {
@@ -156,7 +157,7 @@ fn build_base(
     };
     let of_base = |(_, card): &(usize, &Card)| card.base == index;
     let cards: Vec<(usize, &Card)> = plan.cards.iter().enumerate().filter(of_base).collect();
-    if let Some(format) = packed::compression(args)? {
+    if let Some(format) = compression {
         let digests = packed::build_base(build, on, &cards, (args, format), fates)?;
         return record(workspace, plan, (index, on), digests.raw, fates);
     }

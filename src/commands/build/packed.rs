@@ -30,7 +30,7 @@ pub(super) fn build_base(
         jobs: jobs.unwrap_or(2 * cores),
     };
     let blocks = Blocks::open(build, packing)?;
-    let packer = blocks.packer()?;
+    let packer = Packer::new(&blocks)?;
     let maps = Maps::new(on, false, build.sink)?;
     let used: Vec<UsedMap> = cards
         .iter()

@@ -13,7 +13,7 @@ const MEMORY: usize = 160 << 20;
 
 /// Threads that encode at the same time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Crew(usize);
+pub(super) struct Crew(usize);
 
 impl Crew {
     /// At most `jobs`, each with inputs of up to `len` bytes, of which it holds
@@ -30,13 +30,13 @@ impl Crew {
     }
 
     /// At most `jobs` that each encode what is one node's own.
-    pub(crate) fn of_nodes(container: Container, level: u32, jobs: usize) -> Self {
+    pub(super) fn of_nodes(container: Container, level: u32, jobs: usize) -> Self {
         let len = usize::try_from(MIN_CELL).unwrap_or(usize::MAX);
         Self::new(container, level, jobs, len, 4)
     }
 
     /// How many there are, at least one.
-    pub(crate) fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         self.0
     }
 

@@ -5,13 +5,14 @@
 //! depend on.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::cells::Cell;
 use super::frames::{Container, Encoded, Record};
 use crate::base::Sha256Digest;
-use crate::owner;
+use crate::output::OutputError;
+use crate::output::draft::{self, Draft};
 
 /// Another version may bring another encoder, which makes other bytes of the same
 /// cell: all machines of one version shall agree.
@@ -67,26 +68,31 @@ impl Kept<'_> {
         cells: &[Cell],
         encoded: &[Encoded],
     ) {
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".unfinished-")
-                .tempfile_in(self.dir)?;
-            owner::give(file.as_file(), self.dir);
+        let path = self.path(container, level, cells);
+        let write = || -> Result<(), OutputError> {
+            // Left behind by a run that was killed, it would stay for ever.
+            drop(draft::remove_abandoned(&path));
+            let mut draft = Draft::create(&path, 0)?;
             let mut hasher = blake3::Hasher::new();
+            let mut at = 0;
+            let mut put = |hasher: &mut blake3::Hasher, piece: &[u8]| {
+                hasher.update(piece);
+                draft.write_at(at, piece)?;
+                at += piece.len() as u64;
+                Ok::<_, OutputError>(())
+            };
             for Encoded { record, bytes } in encoded {
                 let mut header = Vec::with_capacity(HEADER_LEN);
                 header.extend_from_slice(&record.file_len.to_le_bytes());
                 header.extend_from_slice(&record.len.to_le_bytes());
                 header.extend_from_slice(&record.checksum.to_le_bytes());
                 header.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-                for piece in [&header, &bytes[..]] {
-                    hasher.update(piece);
-                    file.write_all(piece)?;
-                }
+                put(&mut hasher, &header)?;
+                put(&mut hasher, bytes)?;
             }
-            file.write_all(hasher.finalize().as_bytes())?;
-            file.persist(self.path(container, level, cells))?;
-            Ok(())
+            let digest = hasher.finalize();
+            put(&mut hasher, digest.as_bytes())?;
+            draft.publish(true)
         };
         drop(write());
     }

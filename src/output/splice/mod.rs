@@ -28,7 +28,7 @@ pub(crate) use self::{
 };
 
 use self::cells::Cell;
-pub(crate) use self::crew::Crew;
+use self::crew::Crew;
 pub(crate) use self::disk::Kept;
 use self::frames::{Encoded, Frame};
 use self::layout::Layout;
@@ -202,6 +202,15 @@ impl<'a> Splicer<'a> {
         layout.finish()
     }
 
+    /// How many images can be made at a time by up to `threads`.
+    pub(crate) fn at_a_time(&self, threads: usize) -> usize {
+        self.crew(threads).len()
+    }
+
+    fn crew(&self, threads: usize) -> Crew {
+        Crew::of_nodes(self.frames.container, self.effort.level, threads)
+    }
+
     /// Patches and encodes what is this node's own.
     fn patch(
         &self,
@@ -209,8 +218,7 @@ impl<'a> Splicer<'a> {
         overlay: &Overlay,
         threads: usize,
     ) -> io::Result<Vec<Encoded>> {
-        let crew = Crew::of_nodes(self.frames.container, self.effort.level, threads);
-        crew.map(cells, |cell| match cell {
+        self.crew(threads).map(cells, |cell| match cell {
             Prepared::Done(encoded) => Ok(encoded.clone()),
             Prepared::Plain(offset, plain) => {
                 let mut bytes = plain.to_vec();

@@ -26,7 +26,8 @@ pub(crate) type Step<'a> = &'a mut dyn FnMut(u64) -> io::Result<()>;
 /// Where bytes are copied from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {
-    bytes: &'a dyn ReadAt,
+    /// The bytes.
+    pub(crate) bytes: &'a dyn ReadAt,
     /// The same as a file, where they are one, for the kernel to copy.
     file: Option<&'a File>,
 }
@@ -257,13 +258,7 @@ impl<'a> Pieces<'a> {
     /// # Errors
     /// Those of reading the base's file.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
-        let mut len = 0;
-        while len < STREAM_LEN
-            && let Some(next) = self.wanted.next(STREAM_LEN - len)?
-        {
-            self.piece[len..len + next.len()].copy_from_slice(next);
-            len += next.len();
-        }
+        let len = self.wanted.fill(&mut self.piece)?;
         let at = self.at;
         self.at += len as u64;
         Ok((len > 0).then(|| (at, &self.piece[..len])))
@@ -286,6 +281,7 @@ pub(crate) fn check(
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<Option<u64>> {
     let mut found = AlignedBuf::new(PIECE_LEN);
+    let mut scratch = vec![0; PIECE_LEN];
     let mut wanted = Wanted::new(spliced, base);
     let end = out.len().min(spliced.len);
     let mut at = 0;
@@ -294,8 +290,10 @@ pub(crate) fn check(
         let found = &mut found[..len];
         out.read_exact_at(found, at)?;
         each(found)?;
-        if let Some(different) = wanted.compare(found)? {
-            return Ok(Some(at + different as u64));
+        let len = wanted.fill(&mut scratch[..len])?;
+        if *found != scratch[..len] {
+            let same = found.iter().zip(&scratch[..len]).position(|(a, b)| a != b);
+            return Ok(Some(at + same.unwrap_or(len) as u64));
         }
         at += len as u64;
     }
@@ -306,10 +304,10 @@ pub(crate) fn check(
 struct Wanted<'a> {
     base: &'a dyn ReadAt,
     segments: std::slice::Iter<'a, Segment>,
-    /// What is left of the segment at hand.
+    /// What is left of the segment at hand: new bytes, or a range of the base's
+    /// file.
     new: &'a [u8],
     copy: (u64, u64),
-    scratch: Vec<u8>,
 }
 
 impl<'a> Wanted<'a> {
@@ -319,49 +317,34 @@ impl<'a> Wanted<'a> {
             segments: spliced.segments.iter(),
             new: &[],
             copy: (0, 0),
-            scratch: vec![0; PIECE_LEN],
         }
     }
 
-    /// The next bytes, at most `most`; `None` at the end.
-    fn next(&mut self, most: usize) -> io::Result<Option<&[u8]>> {
-        while self.new.is_empty() && self.copy.1 == 0 {
-            match self.segments.next() {
-                Some(Segment::New(bytes)) => self.new = bytes,
-                Some(Segment::Copy { offset, len }) => self.copy = (*offset, *len),
-                None => return Ok(None),
-            }
-        }
-        if !self.new.is_empty() {
-            let (next, left) = self.new.split_at(most.min(self.new.len()));
-            self.new = left;
-            return Ok(Some(next));
-        }
-        let (offset, left) = self.copy;
-        // Pieces are as long as the scratch space at most.
-        let len = usize::try_from(left).map_or(most, |left| left.min(most));
-        let next = &mut self.scratch[..len.min(PIECE_LEN)];
-        self.base.read_exact_at(next, offset)?;
-        let len = next.len() as u64;
-        self.copy = (offset + len, left - len);
-        Ok(Some(next))
-    }
-
-    /// Where the next bytes differ from `found`, if they do.
-    fn compare(&mut self, found: &[u8]) -> io::Result<Option<usize>> {
+    /// Fills `buf` with the next bytes; returns how many there are, fewer only at
+    /// the end.
+    fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
-        while done < found.len() {
-            let rest = &found[done..];
-            let Some(wanted) = self.next(rest.len())? else {
-                return Ok(Some(done));
-            };
-            let same = &rest[..wanted.len()];
-            if same != wanted {
-                let at = same.iter().zip(wanted).position(|(a, b)| a != b);
-                return Ok(Some(done + at.unwrap_or(0)));
+        while done < buf.len() {
+            let rest = &mut buf[done..];
+            if !self.new.is_empty() {
+                let (next, left) = self.new.split_at(rest.len().min(self.new.len()));
+                rest[..next.len()].copy_from_slice(next);
+                self.new = left;
+                done += next.len();
+            } else if self.copy.1 > 0 {
+                let (offset, left) = self.copy;
+                let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+                self.base.read_exact_at(&mut rest[..len], offset)?;
+                self.copy = (offset + len as u64, left - len as u64);
+                done += len;
+            } else {
+                match self.segments.next() {
+                    Some(Segment::New(bytes)) => self.new = bytes,
+                    Some(Segment::Copy { offset, len }) => self.copy = (*offset, *len),
+                    None => break,
+                }
             }
-            done += wanted.len();
         }
-        Ok(None)
+        Ok(done)
     }
 }

@@ -79,13 +79,20 @@ fn xz_of(data: &[u8], block_len: usize, check: &str) -> Vec<u8> {
 
 fn zst_of(data: &[u8], frame_len: usize, checksums: bool) -> Vec<u8> {
     let container = Container::Zst { checksums };
-    let mut file = Vec::new();
-    let mut records: Vec<Record> = Vec::new();
-    for frame in data.chunks(frame_len) {
-        let encoded = container.encode(frame, 1).unwrap();
-        file.extend_from_slice(&encoded.bytes);
-        records.push(encoded.record);
+    let frames = data.chunks(frame_len);
+    let frames: Vec<Encoded> = frames
+        .map(|frame| container.encode(frame, 1).unwrap())
+        .collect();
+    file_of(container, &frames)
+}
+
+/// A file of these frames.
+fn file_of(container: Container, frames: &[Encoded]) -> Vec<u8> {
+    let mut file = container.header();
+    for frame in frames {
+        file.extend_from_slice(&frame.bytes);
     }
+    let records: Vec<Record> = frames.iter().map(|frame| frame.record).collect();
     file.extend(container.trailer(&records).unwrap());
     file
 }

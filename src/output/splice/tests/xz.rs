@@ -117,14 +117,8 @@ fn empty_blocks_fill_any_gap() {
                 assert_eq!(stored, filler.bytes.len() as u64);
             }
             if gap % 1020 == 0 {
-                let mut file = container.header();
-                let mut records = Vec::new();
-                for frame in [vec![data.clone()], fillers, vec![data.clone()]].concat() {
-                    file.extend_from_slice(&frame.bytes);
-                    records.push(frame.record);
-                }
-                file.extend(container.trailer(&records).unwrap());
-                assert_unpacks(&file, b"contentscontents");
+                let frames = [vec![data.clone()], fillers, vec![data.clone()]].concat();
+                assert_unpacks(&file_of(container, &frames), b"contentscontents");
             }
         }
     }
