@@ -127,6 +127,17 @@ impl Cache {
         self.subdir("spool")
     }
 
+    /// The cache directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory for images that were downloaded.
+    pub(super) fn images_dir(&self) -> io::Result<PathBuf> {
+        self.subdir("images")
+    }
+
     /// The directory for bases that were compressed anew, block by block.
     pub(crate) fn blocks_dir(&self) -> io::Result<PathBuf> {
         self.subdir("blocks")
@@ -165,6 +176,14 @@ impl Cache {
             Ok(())
         };
         drop(write());
+    }
+
+    /// Keeps what is known about a file as it is now.
+    pub(super) fn remember_file(&self, path: &Path, known: Known) {
+        let stamp = fs::metadata(path)
+            .ok()
+            .and_then(|metadata| Stamp::of(&metadata));
+        self.remember(path, stamp.as_ref(), known);
     }
 
     fn note_path(&self, path: &Path) -> PathBuf {

@@ -1,10 +1,12 @@
-//! Decompressors over a file that is digested while it is read.
+//! Decompressors over something that is digested while it is read.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use sha2::Digest as _;
 
@@ -16,16 +18,35 @@ use crate::base::{Format, Sha256Digest};
 /// images uses one.
 const XZ_MEMORY_LIMIT: u64 = 256 << 20;
 
-/// A decompressor over a file.
-pub(super) enum Decoder<'a> {
-    Xz(xz2::bufread::XzDecoder<BufReader<Tee<'a>>>),
-    Gzip(flate2::bufread::MultiGzDecoder<BufReader<Tee<'a>>>),
-    Zstd(zstd::stream::read::Decoder<'static, BufReader<Tee<'a>>>),
-    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<Tee<'a>>>),
+/// What blocks decoded ahead may take; with more, fewer are decoded at a time.
+const XZ_AHEAD_LIMIT: u64 = 128 << 20;
+
+/// A decompressor.
+pub(super) enum Decoder<R: Read> {
+    Xz(xz2::bufread::XzDecoder<BufReader<Tee<R>>>),
+    Gzip(flate2::bufread::MultiGzDecoder<BufReader<Tee<R>>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<Tee<R>>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<Tee<R>>>),
 }
 
-impl<'a> Decoder<'a> {
-    pub(super) fn new(format: Format, input: Tee<'a>) -> io::Result<Self> {
+impl<R: Read> Decoder<R> {
+    /// The same, though xz on all processors; of several streams of xz it reads
+    /// only the first.
+    pub(super) fn parallel(format: Format, input: Tee<R>) -> io::Result<Self> {
+        if format != Format::Xz {
+            return Self::new(format, input);
+        }
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let stream = xz2::stream::MtStreamBuilder::new()
+            .threads(u32::try_from(processors).unwrap_or(1))
+            .memlimit_threading(XZ_AHEAD_LIMIT)
+            .memlimit_stop(XZ_MEMORY_LIMIT)
+            .decoder()?;
+        let input = BufReader::with_capacity(PIECE_LEN, input);
+        Ok(Self::Xz(xz2::bufread::XzDecoder::new_stream(input, stream)))
+    }
+
+    pub(super) fn new(format: Format, input: Tee<R>) -> io::Result<Self> {
         let input = BufReader::with_capacity(PIECE_LEN, input);
         Ok(match format {
             Format::Gzip => Self::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
@@ -63,19 +84,37 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Reads a file from its start and digests what is read.
-pub(super) struct Tee<'a> {
+/// Reads a file from its start, wherever its own position is.
+pub(super) struct FromStart<'a> {
     file: &'a File,
     offset: u64,
+}
+
+impl<'a> FromStart<'a> {
+    pub(super) fn of(file: &'a File) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+/// Digests what is read.
+pub(super) struct Tee<R> {
+    input: R,
     hasher: sha2::Sha256,
     consumed: Arc<AtomicU64>,
 }
 
-impl<'a> Tee<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
+impl<R: Read> Tee<R> {
+    pub(super) fn new(input: R) -> Self {
         Self {
-            file,
-            offset: 0,
+            input,
             hasher: sha2::Sha256::new(),
             consumed: Arc::default(),
         }
@@ -92,12 +131,11 @@ impl<'a> Tee<'a> {
     }
 }
 
-impl Read for Tee<'_> {
+impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buf, self.offset)?;
+        let n = self.input.read(buf)?;
         self.hasher.update(&buf[..n]);
-        self.offset += n as u64;
-        self.consumed.store(self.offset, Ordering::Relaxed);
+        self.consumed.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }

@@ -1,34 +1,28 @@
 //! Bases that cannot be read in place are decompressed once, into the cache.
 
 mod archive;
+mod arriving;
+mod copy;
 mod decoder;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use self::archive::ArchiveError;
-use self::decoder::{Decoder, Tee};
+pub(super) use self::arriving::{TakenIn, take_in};
+use self::copy::CopyError;
+use self::decoder::{Decoder, FromStart, Tee};
 use super::cache::{Cache, Known, Stamp, lock_dir};
-use super::chunk::{ChunkHasher, Chunker};
 use super::read_at::RawFile;
-use super::sparse::data_runs;
 use super::{BaseError, ChunkDigests, Digests, Format, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::owner;
 use crate::report::event::{Event, Sink};
 
-/// No card is larger than this; what unpacks to more is no image.
-const MAX_LEN: u64 = 2 << 40;
 /// Bytes decompressed at once.
 const PIECE_LEN: usize = 1 << 20;
-/// Below this nobody is harmed, however little it was unpacked from.
-const TRUSTED_LEN: u64 = 1 << 30;
-/// Beyond, what grows more than this is a bomb. A card's image shrinks to a fifth,
-/// that of a large card with little on it to a hundredth.
-const MAX_RATIO: u64 = 2000;
 /// How the names of unfinished files begin.
 const UNFINISHED: &str = ".unfinished";
 
@@ -102,7 +96,7 @@ impl Spooling<'_> {
     }
 
     fn unpack(&self, file: &File, target: &File) -> Result<Digests, BaseError> {
-        let input = Tee::new(file);
+        let input = Tee::new(FromStart::of(file));
         let consumed = input.consumed();
         let consumed = || consumed.load(Ordering::Relaxed);
         let failed = |error: &io::Error| self.failed(error, consumed());
@@ -150,55 +144,34 @@ impl Spooling<'_> {
         })
     }
 
-    /// Copies what `decoder` unpacks into `target`, as sparse as may be, and
-    /// digests it. `consumed` tells from how many bytes of the file came those
-    /// unpacked so far.
+    /// Copies what `decoder` unpacks into `target`. `consumed` tells from how many
+    /// bytes of the file came those unpacked so far.
     fn copy(
         &self,
         decoder: &mut dyn Read,
         consumed: &dyn Fn(u64) -> u64,
         target: &File,
     ) -> Result<(Sha256Digest, ChunkDigests), BaseError> {
-        let mut hasher = ChunkHasher::new();
-        let mut write = |offset: u64, chunk: &[u8]| {
-            hasher.update(chunk);
-            for run in data_runs(chunk) {
-                target.write_all_at(&chunk[run.clone()], offset + run.start as u64)?;
-            }
-            Ok(())
-        };
-        let mut chunker = Chunker::default();
-        let mut piece = vec![0; PIECE_LEN];
-        let mut len = 0;
-        loop {
-            self.interrupt.check()?;
-            let n = match decoder.read(&mut piece) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed(&error, consumed(len))),
-            };
-            len += n as u64;
-            let done = consumed(len);
-            if is_bomb(len, done) {
-                return Err(self.unsuitable(format!(
-                    "its first {done} bytes unpack to more than {len}, which no image does; give \
-                     a Raspberry Pi OS image"
-                )));
-            }
-            chunker
-                .push(&piece[..n], &mut write)
-                .map_err(|source| self.cache_failed(source))?;
+        let mut done = 0;
+        let mut progressed = |unpacked| {
+            done = consumed(unpacked);
             self.sink.send(Event::Progressed {
                 task: self.name,
                 done,
             });
-        }
-        chunker
-            .finish(&mut write)
-            .and_then(|len| target.set_len(len))
-            .map_err(|source| self.cache_failed(source))?;
-        Ok(hasher.finish())
+            done
+        };
+        copy::copy(decoder, Some(target), self.interrupt, &mut progressed).map_err(|error| {
+            match error {
+                CopyError::Decoder(error) => self.failed(&error, done),
+                CopyError::Bomb { consumed, unpacked } => self.unsuitable(format!(
+                    "its first {consumed} bytes unpack to more than {unpacked}, which no image \
+                     does; give a Raspberry Pi OS image"
+                )),
+                CopyError::Target(source) => self.cache_failed(source),
+                CopyError::Interrupted(interrupted) => interrupted.into(),
+            }
+        })
     }
 
     /// What a decoder's error means, after it read `consumed` bytes.
@@ -265,38 +238,16 @@ fn spool_path(dir: &Path, published: &Sha256Digest) -> PathBuf {
     dir.join(format!("{published}.img"))
 }
 
-/// Whether `len` bytes from `consumed` ones are more than an image can give.
-fn is_bomb(len: u64, consumed: u64) -> bool {
-    len > MAX_LEN || (len > TRUSTED_LEN && len / MAX_RATIO > consumed)
-}
-
 /// Digest of a whole file.
 pub(crate) fn digest_of_file(
     file: &File,
     interrupt: &Interrupt,
     failed: &dyn Fn(io::Error) -> BaseError,
 ) -> Result<Sha256Digest, BaseError> {
-    let mut tee = Tee::new(file);
+    let mut tee = Tee::new(FromStart::of(file));
     let mut piece = vec![0; PIECE_LEN];
     while tee.read(&mut piece).map_err(failed)? != 0 {
         interrupt.check()?;
     }
     Ok(tee.finish())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_no_image_shrinks_to_is_refused() {
-        // Raspberry Pi OS Lite: 2.8 GB from 500 MB.
-        assert!(!is_bomb(2_800_000_000, 500_000_000));
-        // A small file may well be zeros.
-        assert!(!is_bomb(TRUSTED_LEN, 1000));
-        // A 64 GB card with 2 GB on it.
-        assert!(!is_bomb(64_000_000_000, 700_000_000));
-        assert!(is_bomb(2 * TRUSTED_LEN, 2000));
-        assert!(is_bomb(MAX_LEN + 1, MAX_LEN));
-    }
 }

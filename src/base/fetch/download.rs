@@ -1,0 +1,384 @@
+//! One download, over as many connections as it takes.
+
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::Digest as _;
+use ureq::Body;
+use ureq::http::{Response, StatusCode, header};
+
+use super::arrival::Arrival;
+use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
+use super::partial::{Head, Partial};
+use super::{FetchError, Wanted};
+use crate::base::Sha256Digest;
+use crate::interrupt::Interrupt;
+use crate::report::event::{Event, Sink};
+
+/// Bytes taken from the network at once.
+const PIECE_LEN: usize = 256 << 10;
+/// Where nobody says how long it is, what goes on after this is no image.
+const MAX_LEN: u64 = 64 << 30;
+/// Bytes that a download leaves free on the disk.
+const RESERVE: u64 = 64 << 20;
+
+/// A download under way.
+pub(super) struct Download<'a> {
+    pub(super) client: &'a Client,
+    pub(super) wanted: &'a Wanted,
+    pub(super) partial: &'a mut Partial,
+    pub(super) arrival: &'a Arrival,
+    pub(super) sink: &'a dyn Sink,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// How it ended.
+pub(super) enum Outcome {
+    /// All of it is there; the digest is of what is there.
+    Complete(Sha256Digest),
+    /// It is still what the caller has.
+    Unchanged,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Complete,
+    Unchanged,
+    /// It broke off; why, and how long the server wants to be left alone.
+    Broken(String, Option<Duration>),
+}
+
+/// What is hashed and announced while it arrives.
+struct Progress {
+    hasher: sha2::Sha256,
+    announced: bool,
+}
+
+impl Download<'_> {
+    /// Downloads until all is there.
+    pub(super) fn run(mut self) -> Result<Outcome, FetchError> {
+        let mut progress = Progress {
+            hasher: sha2::Sha256::new(),
+            announced: false,
+        };
+        self.take_up(&mut progress)?;
+        let result = self.attempt_until_done(&mut progress);
+        if progress.announced {
+            self.sink.send(Event::Ended {
+                task: &self.wanted.name,
+            });
+        }
+        // What the network says once it was shut down means nothing.
+        self.interrupt.check()?;
+        match result? {
+            Attempt::Unchanged => Ok(Outcome::Unchanged),
+            _ => Ok(Outcome::Complete(Sha256Digest(
+                progress.hasher.finalize().into(),
+            ))),
+        }
+    }
+
+    fn attempt_until_done(&mut self, progress: &mut Progress) -> Result<Attempt, FetchError> {
+        let patience = self.client.patience;
+        let (mut failures, mut pause) = (0, patience.pause);
+        loop {
+            if self.partial.len > 0 && self.partial.head.len == Some(self.partial.len) {
+                return Ok(Attempt::Complete);
+            }
+            let before = self.partial.len;
+            let (what, wait) = match self.attempt(progress)? {
+                Attempt::Broken(what, wait) => (what, wait),
+                done => return Ok(done),
+            };
+            if self.partial.len > before {
+                (failures, pause) = (0, patience.pause);
+                if wait.is_none() {
+                    continue;
+                }
+            }
+            failures += 1;
+            if failures >= patience.attempts {
+                return Err(FetchError::Unreachable {
+                    url: self.wanted.url.clone(),
+                    attempts: failures,
+                    what,
+                });
+            }
+            let wait = wait.unwrap_or(pause).min(patience.longest_pause);
+            if failures > 1 || wait >= Duration::from_secs(2) {
+                let message = format!(
+                    "{}: {what}. Trying again in {:.0} s.",
+                    self.wanted.name,
+                    wait.as_secs_f64().ceil()
+                );
+                self.sink.send(Event::Noticed { message: &message });
+            }
+            self.sleep(wait)?;
+            pause *= 2;
+        }
+    }
+
+    /// Hashes what earlier runs left.
+    fn take_up(&mut self, progress: &mut Progress) -> Result<(), FetchError> {
+        let mut piece = vec![0; PIECE_LEN];
+        let mut offset = 0;
+        while offset < self.partial.len {
+            self.interrupt.check()?;
+            let n = self
+                .partial
+                .file
+                .read_at(&mut piece, offset)
+                .map_err(|error| self.cache_failed(error))?;
+            if n == 0 {
+                break;
+            }
+            progress.hasher.update(&piece[..n]);
+            offset += n as u64;
+        }
+        self.partial.len = offset;
+        self.arrival.reached(&self.partial.file, offset);
+        Ok(())
+    }
+
+    fn start_over(&mut self, progress: &mut Progress) -> Result<(), FetchError> {
+        if self.partial.len > 0 {
+            self.arrival.lose();
+        }
+        progress.hasher.reset();
+        self.partial
+            .clear()
+            .map_err(|error| self.cache_failed(error))
+    }
+
+    fn attempt(&mut self, progress: &mut Progress) -> Result<Attempt, FetchError> {
+        let from = self.partial.len;
+        let validator = self.partial.head.validator().map(str::to_owned);
+        if from > 0 && validator.is_none() && self.wanted.promise.is_none() {
+            // Nothing could tell whether the rest belongs to it.
+            self.start_over(progress)?;
+            return self.attempt(progress);
+        }
+        let request = Request {
+            url: &self.wanted.url,
+            from,
+            if_range: validator.as_deref(),
+            if_none_match: self.wanted.known_etag.as_deref().filter(|_| from == 0),
+        };
+        let response = match self.client.ask(request) {
+            Ok(response) => response,
+            Err(Trouble::Final(error)) => return Err(error),
+            Err(Trouble::Passing(what)) => return Ok(Attempt::Broken(what, None)),
+        };
+        match response.status() {
+            StatusCode::OK => {
+                if from > 0 {
+                    self.start_over(progress)?;
+                }
+                self.receive(response, progress)
+            }
+            StatusCode::PARTIAL_CONTENT if self.goes_on(&response) => {
+                self.receive(response, progress)
+            }
+            StatusCode::NOT_MODIFIED if request.if_none_match.is_some() => Ok(Attempt::Unchanged),
+            // Not the part that was asked for, or of another file.
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
+                self.start_over(progress)?;
+                Ok(Attempt::Broken("the file has changed".to_owned(), None))
+            }
+            status => self.refused(status, &response),
+        }
+    }
+
+    fn refused(
+        &self,
+        status: StatusCode,
+        response: &Response<Body>,
+    ) -> Result<Attempt, FetchError> {
+        let is_passing = status.is_server_error()
+            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
+        if is_passing {
+            let wait = retry_after(response);
+            return Ok(Attempt::Broken(
+                format!("the server answers {status}"),
+                wait,
+            ));
+        }
+        Err(FetchError::Refused {
+            url: self.wanted.url.clone(),
+            status: status.as_u16(),
+        })
+    }
+
+    /// Whether an answer is the rest of what is there.
+    fn goes_on(&self, response: &Response<Body>) -> bool {
+        let headers = response.headers();
+        let Some((from, total)) = header_text(headers, header::CONTENT_RANGE)
+            .as_deref()
+            .and_then(parse_content_range)
+        else {
+            return false;
+        };
+        let etag = header_text(headers, header::ETAG);
+        let known = &self.partial.head;
+        from == self.partial.len
+            && (total.is_none() || known.len.is_none() || total == known.len)
+            && (etag.is_none() || known.etag.is_none() || etag == known.etag)
+    }
+
+    /// Takes the bytes of an answer, from where the file ends.
+    fn receive(
+        &mut self,
+        response: Response<Body>,
+        progress: &mut Progress,
+    ) -> Result<Attempt, FetchError> {
+        let total = response
+            .body()
+            .content_length()
+            .map(|len| self.partial.len + len)
+            .or(self.partial.head.len);
+        self.check_len(total)?;
+        self.check_space(total)?;
+        if self.partial.len == 0 {
+            let head = Head::new(
+                header_text(response.headers(), header::ETAG),
+                header_text(response.headers(), header::LAST_MODIFIED),
+                total,
+            );
+            self.partial
+                .set_head(head)
+                .map_err(|error| self.cache_failed(error))?;
+        }
+        self.announce(total, progress);
+        let url = final_url(&response);
+        let mut body = response.into_body().into_reader();
+        let mut piece = vec![0; PIECE_LEN];
+        loop {
+            self.interrupt.check()?;
+            let n = match body.read(&mut piece) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return match io_trouble(url, &error) {
+                        Trouble::Final(error) => Err(error),
+                        Trouble::Passing(what) => Ok(Attempt::Broken(what, None)),
+                    };
+                }
+            };
+            if n == 0 {
+                return Ok(match total {
+                    Some(total) if self.partial.len < total => {
+                        Attempt::Broken("the connection was cut".to_owned(), None)
+                    }
+                    _ => Attempt::Complete,
+                });
+            }
+            self.take(&piece[..n], progress)?;
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), FetchError> {
+        if self.partial.len + bytes.len() as u64 > self.wanted.len.unwrap_or(MAX_LEN) {
+            return Err(FetchError::TooLong {
+                url: self.wanted.url.clone(),
+                limit: self.wanted.len.unwrap_or(MAX_LEN),
+            });
+        }
+        self.partial
+            .file
+            .write_all_at(bytes, self.partial.len)
+            .map_err(|error| self.cache_failed(error))?;
+        progress.hasher.update(bytes);
+        self.partial.len += bytes.len() as u64;
+        self.arrival.reached(&self.partial.file, self.partial.len);
+        self.sink.send(Event::Progressed {
+            task: &self.wanted.name,
+            done: self.partial.len,
+        });
+        Ok(())
+    }
+
+    fn announce(&self, total: Option<u64>, progress: &mut Progress) {
+        if !progress.announced {
+            progress.announced = true;
+            self.sink.send(Event::Started {
+                task: &self.wanted.name,
+                verb: "downloading",
+                total: total.unwrap_or(0),
+            });
+        }
+    }
+
+    fn check_len(&self, total: Option<u64>) -> Result<(), FetchError> {
+        let url = || self.wanted.url.clone();
+        match (total, self.wanted.len) {
+            (Some(found), Some(wanted)) if found != wanted => Err(FetchError::WrongLength {
+                url: url(),
+                wanted,
+                found,
+            }),
+            (Some(found), None) if found > MAX_LEN => Err(FetchError::TooLong {
+                url: url(),
+                limit: MAX_LEN,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_space(&self, total: Option<u64>) -> Result<(), FetchError> {
+        let Some(total) = total else { return Ok(()) };
+        let dir = self.partial.dir();
+        // A file system that does not tell is asked by writing.
+        let Ok(found) = rustix::fs::statvfs(dir) else {
+            return Ok(());
+        };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let needed = total.saturating_sub(self.partial.len);
+        if needed.saturating_add(RESERVE) <= free {
+            return Ok(());
+        }
+        Err(FetchError::NoSpace {
+            name: self.wanted.name.clone(),
+            dir: dir.parent().unwrap_or(dir).to_owned(),
+            needed,
+            free,
+        })
+    }
+
+    fn cache_failed(&self, source: io::Error) -> FetchError {
+        let dir = self.partial.dir();
+        FetchError::Cache {
+            dir: dir.parent().unwrap_or(dir).to_owned(),
+            source,
+        }
+    }
+
+    fn sleep(&self, wait: Duration) -> Result<(), FetchError> {
+        const STEP: Duration = Duration::from_millis(50);
+        let end = Instant::now() + wait;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.interrupt.check()?;
+            thread::sleep(left.min(STEP));
+        }
+        Ok(())
+    }
+}
+
+/// How long a server wants to be left alone, where it says so in seconds (RFC 9110,
+/// 10.2.3); a date is taken for no answer.
+pub(super) fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let text = header_text(response.headers(), header::RETRY_AFTER)?;
+    text.parse().ok().map(Duration::from_secs)
+}
+
+/// First byte and total of `bytes 100-999/1000` (RFC 9110, 14.4).
+pub(super) fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, _last) = range.split_once('-')?;
+    let total = match total {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    Some((first.parse().ok()?, total))
+}

@@ -1,0 +1,197 @@
+//! Why a download failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use indicatif::HumanBytes;
+
+use crate::base::Sha256Digest;
+use crate::interrupt::Interrupted;
+
+/// Why a download failed. Every message names the address or the file.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Not an address that can be asked.
+    #[error("`{url}` is not an address of an image: {what}")]
+    NotAnAddress {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What comes by http can be changed on its way, and there is nothing to check it by.
+    #[error(
+        "{0} is not encrypted, and nothing says what it should hold. Give its sha256 beside it, \
+         or an https address"
+    )]
+    Insecure(String),
+    /// The server sends elsewhere, without encryption.
+    #[error(
+        "{url} leads on to {to}, which is not encrypted. Not followed; if you trust that \
+         address, give it yourself together with its sha256"
+    )]
+    Downgraded {
+        /// The address.
+        url: String,
+        /// Where it leads.
+        to: String,
+    },
+    /// Redirections without an end.
+    #[error("{0} leads on and on to other addresses; check the address")]
+    Redirected(String),
+    /// The server has it not, or not for us.
+    #[error("{url}: the server answers {status}{}", advice(*status))]
+    Refused {
+        /// The address.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The server does not prove who it is.
+    #[error(
+        "{url}: the server does not prove who it is ({what}). Is this computer's clock right, \
+         and are its CA certificates up to date (package ca-certificates, or SSL_CERT_FILE)?"
+    )]
+    Untrusted {
+        /// The address.
+        url: String,
+        /// What TLS says.
+        what: String,
+    },
+    /// Too many attempts without a byte.
+    #[error(
+        "{url}: gave up after {attempts} attempts without getting further ({what}). What has \
+         arrived is kept: the next run goes on from there"
+    )]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// How often it was tried since the last byte.
+        attempts: u32,
+        /// What went wrong the last time.
+        what: String,
+    },
+    /// What arrived is not what was promised.
+    #[error(
+        "{name} is not what was promised: its sha256 is {found}, and {wanted} was expected. It \
+         was thrown away. The download may be damaged or forged, or the digest belongs to \
+         another image"
+    )]
+    Mismatch {
+        /// Name of the image.
+        name: String,
+        /// The digest promised.
+        wanted: Sha256Digest,
+        /// The digest of what came.
+        found: Sha256Digest,
+    },
+    /// The server has another length than promised.
+    #[error("{url} has {found} bytes, and {wanted} were promised; it is another image")]
+    WrongLength {
+        /// The address.
+        url: String,
+        /// Bytes promised.
+        wanted: u64,
+        /// Bytes that the server has.
+        found: u64,
+    },
+    /// More than any image has.
+    #[error("{url} goes on after {}; that is no image", HumanBytes(*.limit))]
+    TooLong {
+        /// The address.
+        url: String,
+        /// Bytes taken at most.
+        limit: u64,
+    },
+    /// The cache has no room for it.
+    #[error(
+        "{name} takes {} and {} has {} left. Free some space (`cardmint images prune` does), or \
+         set XDG_CACHE_HOME to a place with more", HumanBytes(*.needed), dir.display(),
+        HumanBytes(*.free)
+    )]
+    NoSpace {
+        /// Name of the image.
+        name: String,
+        /// The cache directory.
+        dir: PathBuf,
+        /// Bytes still to come.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The cache cannot be used.
+    #[error("keeping images in {}", dir.display())]
+    Cache {
+        /// The cache directory.
+        dir: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// This computer has no CA certificates, or they cannot be read.
+    #[error(
+        "no CA certificates are found on this computer, so that no server can prove who it is \
+         ({0}). Install the package ca-certificates, or set SSL_CERT_FILE"
+    )]
+    NoRoots(String),
+    /// A proxy in the environment that is none.
+    #[error("`{0}` in the environment is no proxy that can be used; see `{0}` in your shell")]
+    Proxy(&'static str),
+    /// The user asked to stop.
+    #[error("interrupted; what has arrived is kept, and the next run goes on from there")]
+    Interrupted,
+}
+
+impl From<Interrupted> for FetchError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl FetchError {
+    /// Refused for safety: what came, or how, is not to be trusted.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Insecure(_)
+                | Self::Downgraded { .. }
+                | Self::Untrusted { .. }
+                | Self::Mismatch { .. }
+                | Self::WrongLength { .. }
+        )
+    }
+
+    /// The address is not one: a mistake of whoever gave it.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::NotAnAddress { .. } | Self::Proxy(_))
+    }
+
+    /// The server says that there is no such thing.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 403 | 404 | 410,
+                ..
+            }
+        )
+    }
+
+    /// The server was not reached: this computer may be offline.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => ": it does not let us have it",
+        404 | 410 => ": there is no such file. Check the address",
+        407 => ": the proxy wants a password; set it in https_proxy",
+        _ => "",
+    }
+}

@@ -1,0 +1,222 @@
+//! A download that is not complete: it survives cuts, kills and power failures.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+use super::store::{ImageStore, Note};
+use crate::interrupt::Interrupt;
+use crate::owner;
+use crate::report::event::{Event, Sink};
+
+const STATE: &str = "state.json";
+/// How often to look whether another process is done.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What the server said of the file that is arriving.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    /// Length of the whole, in bytes.
+    pub(super) len: Option<u64>,
+    /// Boot of this computer in which it began.
+    boot: Option<String>,
+}
+
+impl Head {
+    /// What a server said, in this boot.
+    pub(super) fn new(
+        etag: Option<String>,
+        last_modified: Option<String>,
+        len: Option<u64>,
+    ) -> Self {
+        Self {
+            etag,
+            last_modified,
+            len,
+            boot: this_boot(),
+        }
+    }
+
+    /// What shows that the file is still the same: a strong ETag, or else its date
+    /// (RFC 9110, 13.1.5).
+    pub(super) fn validator(&self) -> Option<&str> {
+        let etag = self.etag.as_deref();
+        etag.filter(|etag| etag.starts_with('"'))
+            .or(self.last_modified.as_deref())
+    }
+}
+
+/// An unfinished file, locked for this process.
+#[derive(Debug)]
+pub(super) struct Partial {
+    dir: PathBuf,
+    lock: File,
+    name: String,
+    pub(super) file: Arc<File>,
+    /// Bytes that are there.
+    pub(super) len: u64,
+    pub(super) head: Head,
+}
+
+impl Partial {
+    /// Opens what is there of `url`, or begins. `None` where another process has
+    /// just finished it.
+    pub(super) fn open(
+        store: &ImageStore,
+        url: &str,
+        name: &str,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Self>, FetchError> {
+        let failed = |source| store.failed(source);
+        let dir = store.partial(url);
+        owner::create_dir_all(&dir, 0o700).map_err(failed)?;
+        let lock = match File::open(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        wait_for(&lock, name, sink, interrupt, &failed)?;
+        if !is_still(&lock, &dir) {
+            return Ok(None);
+        }
+        Self::read(dir, lock, name).map(Some).map_err(failed)
+    }
+
+    fn read(dir: PathBuf, lock: File, name: &str) -> io::Result<Self> {
+        let head = fs::read(dir.join(STATE))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join(name))?;
+        owner::give(&file, &dir);
+        let mut partial = Self {
+            len: file.metadata()?.len(),
+            dir,
+            lock,
+            name: name.to_owned(),
+            file: Arc::new(file),
+            head: Head::default(),
+        };
+        match head {
+            Some(head) => partial.head = head,
+            // Nothing tells what the bytes are of.
+            None => partial.clear()?,
+        }
+        Ok(partial)
+    }
+
+    /// The file as it is so far.
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Begins anew.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.len = 0;
+        self.head = Head::default();
+        self.file.set_len(0)
+    }
+
+    /// Begins anew if the computer was booted since: a power failure may have left
+    /// zeros in place of bytes, and no digest would tell.
+    pub(super) fn distrust_other_boots(&mut self) -> io::Result<()> {
+        if self.len > 0 && (self.head.boot.is_none() || self.head.boot != this_boot()) {
+            self.clear()?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the server says, before the first byte is written.
+    pub(super) fn set_head(&mut self, head: Head) -> io::Result<()> {
+        if self.head != head {
+            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+            owner::give(file.as_file(), &self.dir);
+            serde_json::to_writer(&mut file, &head)?;
+            file.flush()?;
+            file.persist(self.dir.join(STATE))?;
+            self.head = head;
+        }
+        Ok(())
+    }
+
+    /// Removes all of it: nothing of it is of use.
+    pub(super) fn discard(self) {
+        // What cannot be removed now is pruned one day.
+        drop(fs::remove_dir_all(&self.dir));
+    }
+
+    /// Gives it its place among the images; the lock becomes that of a user.
+    pub(super) fn publish(self, store: &ImageStore, note: &Note) -> io::Result<()> {
+        self.file.sync_all()?;
+        drop(fs::remove_file(self.dir.join(STATE)));
+        note.write(&self.dir)?;
+        File::open(self.dir.join(super::store::NOTE))?.sync_all()?;
+        let entry = store.entry(&note.sha256);
+        if entry.exists() {
+            // The same under another address; that one was found wanting, or this
+            // would not have been fetched.
+            fs::remove_dir_all(&entry)?;
+        }
+        fs::rename(&self.dir, &entry)?;
+        File::open(store.dir())?.sync_all()?;
+        drop(self.lock);
+        Ok(())
+    }
+}
+
+/// What tells one boot of this computer from the next (random(4)).
+fn this_boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
+}
+
+/// Waits until no other process downloads the same. Polls, because a signal does
+/// not end a wait for a lock.
+fn wait_for(
+    lock: &File,
+    name: &str,
+    sink: &dyn Sink,
+    interrupt: &Interrupt,
+    failed: &dyn Fn(io::Error) -> FetchError,
+) -> Result<(), FetchError> {
+    let mut told = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if !told {
+            let message = format!("Waiting for another cardmint, which is downloading {name}.");
+            sink.send(Event::Noticed { message: &message });
+            told = true;
+        }
+        interrupt.check()?;
+        thread::sleep(POLL);
+    }
+}
+
+/// Whether an open folder is still the one at `dir`.
+fn is_still(open: &File, dir: &Path) -> bool {
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (open.metadata(), fs::metadata(dir)) {
+        (Ok(open), Ok(there)) => id(open) == id(there),
+        _ => false,
+    }
+}

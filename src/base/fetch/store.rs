@@ -1,0 +1,312 @@
+//! Images that were downloaded: a folder each, named by the digest of the file.
+//!
+//! ```text
+//! images/acff736c…/2026-06-18-raspios-trixie-arm64-lite.img.xz
+//!                  note.json      where it came from, and what it was checked by
+//! images/.partial-5b0c…/          the same of what is still to come, and how far it got
+//! ```
+//!
+//! A folder gets its name by one rename, when the file is complete and is what was
+//! promised. Whoever uses one holds a shared lock on it, which [`prune`] respects.
+//!
+//! [`prune`]: super::super::prune
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+use crate::base::cache::{Cache, Stamp};
+use crate::base::{BaseError, Sha256Digest, digest_of_file};
+use crate::interrupt::Interrupt;
+use crate::owner;
+
+/// Changes with the meaning of a note.
+const NOTE_VERSION: u32 = 1;
+pub(super) const NOTE: &str = "note.json";
+/// How the folders of unfinished downloads begin.
+pub(in crate::base) const PARTIAL: &str = ".partial-";
+
+/// The images that were downloaded.
+#[derive(Clone, Debug)]
+pub struct ImageStore {
+    dir: PathBuf,
+}
+
+/// Where an image came from, and what it was checked by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    version: u32,
+    /// File name.
+    pub name: String,
+    /// The address asked.
+    pub url: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Digest,
+    /// Length in bytes.
+    pub len: u64,
+    /// When it was complete.
+    pub arrived: Timestamp,
+    /// Name in the catalogue that it was fetched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Release date, where a list or its name tells: `2026-06-18`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
+    /// Who promised the digest; `None` where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_by: Option<String>,
+    /// Whose signature it bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) etag: Option<String>,
+    /// State of the file when its digest was last taken.
+    #[serde(default)]
+    stamp: Option<Stamp>,
+}
+
+/// A signature that was found good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// Fingerprint of the key.
+    pub fingerprint: String,
+    /// Whose key it says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// When it was made.
+    pub made: Timestamp,
+}
+
+/// An image that is there. While this lives, it is not pruned.
+#[derive(Debug)]
+pub struct Stored {
+    dir: PathBuf,
+    /// What is known about it.
+    pub note: Note,
+    _in_use: File,
+}
+
+impl Note {
+    pub(super) fn new(
+        name: &str,
+        url: &str,
+        sha256: Sha256Digest,
+        file: &File,
+    ) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            version: NOTE_VERSION,
+            name: name.to_owned(),
+            url: url.to_owned(),
+            sha256,
+            len: metadata.len(),
+            arrived: Timestamp::now(),
+            image: None,
+            released: None,
+            promised_by: None,
+            signature: None,
+            etag: None,
+            stamp: Stamp::of(&metadata),
+        })
+    }
+
+    /// Writes it into the image's folder, as a whole.
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        owner::give(file.as_file(), dir);
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.flush()?;
+        file.persist(dir.join(NOTE))?;
+        Ok(())
+    }
+}
+
+impl Stored {
+    /// The image file.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(&self.note.name)
+    }
+
+    /// The folder that is all its own.
+    pub(in crate::base) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Notes whose signature it bears.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn record_signature(&mut self, signed: Signed) -> io::Result<()> {
+        self.note.signature = Some(signed);
+        self.note.write(&self.dir)
+    }
+
+    /// Whether its bytes are still what arrived. They are not read again while
+    /// nothing points to a change.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, and where the user asks to stop.
+    pub fn is_intact(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
+        let path = self.path();
+        let unreadable = |source| BaseError::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(unreadable)?,
+        };
+        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
+        if stamp.is_some() && stamp == self.note.stamp {
+            return Ok(true);
+        }
+        self.reread(&file, stamp, interrupt)
+    }
+
+    /// The same, reading all of it in any case.
+    ///
+    /// # Errors
+    /// As [`Stored::is_intact`].
+    pub fn is_intact_throughout(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
+        self.note.stamp = None;
+        self.is_intact(interrupt)
+    }
+
+    fn reread(
+        &mut self,
+        file: &File,
+        stamp: Option<Stamp>,
+        interrupt: &Interrupt,
+    ) -> Result<bool, BaseError> {
+        let path = self.path();
+        let unreadable = |source| BaseError::Read {
+            path: path.clone(),
+            source,
+        };
+        if digest_of_file(file, interrupt, &unreadable)? != self.note.sha256 {
+            return Ok(false);
+        }
+        self.note.stamp = stamp;
+        // Costs only the time to read it again.
+        drop(self.note.write(&self.dir));
+        Ok(true)
+    }
+
+    /// Removes it from the disk.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.dir)
+    }
+
+    /// When it was last used, as far as the note tells: it is touched by use.
+    pub(in crate::base) fn last_used(&self) -> SystemTime {
+        let modified = fs::metadata(self.dir.join(NOTE)).and_then(|note| note.modified());
+        modified.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl ImageStore {
+    /// The store within a cache; made, and readable by its owner only.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn open(cache: &Cache) -> Result<Self, FetchError> {
+        let dir = cache.images_dir().map_err(|source| FetchError::Cache {
+            dir: cache.dir().to_owned(),
+            source,
+        })?;
+        Ok(Self { dir })
+    }
+
+    /// Where the images are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// All images, newest arrival first. A folder that cannot be read, or that is
+    /// being removed, counts as not there.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn all(&self) -> Result<Vec<Stored>, FetchError> {
+        let failed = |source| self.failed(source);
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let digest: Option<Sha256Digest> = name.to_str().and_then(|name| name.parse().ok());
+            all.extend(digest.and_then(|digest| self.get(&digest)));
+        }
+        all.sort_by_key(|stored| std::cmp::Reverse(stored.note.arrived));
+        Ok(all)
+    }
+
+    /// The image with this digest, if it is there.
+    #[must_use]
+    pub fn get(&self, sha256: &Sha256Digest) -> Option<Stored> {
+        let dir = self.entry(sha256);
+        let in_use = File::open(&dir).ok()?;
+        match in_use.try_lock_shared() {
+            Ok(()) => {}
+            // Somebody removes it.
+            Err(TryLockError::WouldBlock) => return None,
+            // A file system without locks.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let note: Note = serde_json::from_slice(&fs::read(dir.join(NOTE)).ok()?).ok()?;
+        let is_ours = note.version == NOTE_VERSION && note.sha256 == *sha256;
+        is_ours.then_some(Stored {
+            dir,
+            note,
+            _in_use: in_use,
+        })
+    }
+
+    /// Notes that an image is used now, which keeps it from being pruned for a while.
+    pub fn touch(&self, stored: &Stored) {
+        // A day more or less is all the same.
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let now = SystemTime::now();
+        if now.duration_since(stored.last_used()).unwrap_or(DAY) >= DAY
+            && let Ok(file) = File::options().append(true).open(stored.dir.join(NOTE))
+        {
+            drop(file.set_modified(now));
+        }
+    }
+
+    /// Makes the next use read all images of this name again: one of them turned
+    /// out to be damaged.
+    pub fn doubt(&self, name: &str) {
+        for mut stored in self.all().unwrap_or_default() {
+            if stored.note.name == name {
+                stored.note.stamp = None;
+                drop(stored.note.write(&stored.dir));
+            }
+        }
+    }
+
+    pub(super) fn entry(&self, sha256: &Sha256Digest) -> PathBuf {
+        self.dir.join(sha256.to_string())
+    }
+
+    /// The folder of an unfinished download.
+    pub(super) fn partial(&self, url: &str) -> PathBuf {
+        let key = Sha256Digest::of(url.as_bytes()).to_string();
+        self.dir.join(format!("{PARTIAL}{}", &key[..32]))
+    }
+
+    pub(super) fn failed(&self, source: io::Error) -> FetchError {
+        FetchError::Cache {
+            dir: self.dir.clone(),
+            source,
+        }
+    }
+}
