@@ -133,6 +133,17 @@ impl Cache {
         &self.dir
     }
 
+    /// The directory for lists of images.
+    pub(super) fn lists_dir(&self) -> io::Result<PathBuf> {
+        self.subdir("lists")
+    }
+
+    /// Digest of a file's uncompressed bytes, where it is known.
+    pub(super) fn raw_digest(&self, path: &Path) -> Option<Sha256Digest> {
+        let stamp = Stamp::of(&fs::metadata(path).ok()?);
+        self.recall(path, stamp.as_ref())?.raw
+    }
+
     /// The directory for images that were downloaded.
     pub(super) fn images_dir(&self) -> io::Result<PathBuf> {
         self.subdir("images")

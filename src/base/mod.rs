@@ -4,6 +4,7 @@
 //! decompressed once into the [`Cache`]. [`Base`] hides the difference.
 
 mod cache;
+pub mod catalogue;
 pub mod chunk;
 pub(crate) mod cursor;
 pub mod digest;
@@ -11,9 +12,11 @@ mod digests;
 mod error;
 pub mod fetch;
 mod format;
+pub mod images;
 mod pass;
 pub mod prune;
 pub mod read_at;
+pub mod signature;
 pub(crate) mod sparse;
 mod spool;
 #[cfg(test)]

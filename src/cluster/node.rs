@@ -11,6 +11,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::base::Sha256Digest;
+use crate::base::images::Source;
 use crate::layout::Board;
 
 /// One machine: everything that first boot shall make of it.
@@ -66,17 +67,22 @@ pub struct Image {
     pub source: ImageSource,
     /// Digest of the file as published, or of its uncompressed bytes.
     pub sha256: Option<Sha256Digest>,
+    /// Whether it must bear a signature by a key that the user trusts.
+    pub require_signature: bool,
 }
 
-/// The three ways to name an image.
+/// Name of the practice base, which is part of the program.
+pub const PRACTICE: &str = "practice";
+
+/// The ways to name an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ImageSource {
     /// A file, already resolved against the manifest's directory.
     Path(PathBuf),
-    /// A name of the catalogue: `raspios-lite-arm64`, or `practice`.
-    Catalogue(String),
-    /// `https://…`
-    Url(String),
+    /// The practice base.
+    Practice,
+    /// A name of the catalogue, or an address.
+    Download(Source),
 }
 
 /// The login user of a node.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::catalogue::{self, PRACTICE, PRACTICE_IMAGE};
-use super::{Context, Refused, Usage};
+use super::practice::PRACTICE_IMAGE;
+use super::{Context, Refused, Usage, images};
+use crate::base::fetch::Stored;
+use crate::base::images::Request;
 use crate::base::{Base, Cache};
 use crate::cluster::Node;
-use crate::cluster::node::{Image, ImageSource};
+use crate::cluster::node::{Image, ImageSource, PRACTICE};
 use crate::layout::{Layout, Mechanism, detect};
 use crate::plan::OpenBase;
 
@@ -18,27 +20,34 @@ use crate::plan::OpenBase;
 pub(super) struct Bases {
     pub(super) list: Vec<OpenBase>,
     pub(super) of_node: Vec<usize>,
+    /// Downloaded images; while this lives, they are not pruned.
+    _in_use: Vec<Stored>,
 }
 
-/// Opens the base of every node in `nodes`.
+/// Opens the base of every node in `nodes`; the one called `before` is taken where a
+/// name leaves the choice.
 pub(super) fn open_all(
     context: &Context<'_>,
     cache: &Cache,
     nodes: &[Node],
     mechanism: Option<Mechanism>,
+    before: Option<&str>,
 ) -> Result<Bases> {
     let mut known: HashMap<Arc<Image>, usize> = HashMap::new();
     let mut bases = Bases {
         list: Vec::new(),
         of_node: Vec::new(),
+        _in_use: Vec::new(),
     };
     for node in nodes {
         let index = match known.get(&node.image) {
             Some(&index) => index,
             None => {
+                let (base, stored) = find(context, cache, &node.image, before)?;
                 bases
                     .list
-                    .push(open(context, cache, &node.image, mechanism)?);
+                    .push(open(context, cache, &node.image, base, mechanism)?);
+                bases._in_use.extend(stored);
                 known.insert(Arc::clone(&node.image), bases.list.len() - 1);
                 bases.list.len() - 1
             }
@@ -48,23 +57,36 @@ pub(super) fn open_all(
     Ok(bases)
 }
 
+/// The base that an image is, fetched if it is not here.
+fn find(
+    context: &Context<'_>,
+    cache: &Cache,
+    image: &Image,
+    before: Option<&str>,
+) -> Result<(Base, Option<Stored>)> {
+    let source = match &image.source {
+        ImageSource::Path(path) => return Ok((open_file(context, cache, path)?, None)),
+        ImageSource::Practice => return Ok((Base::from_static(PRACTICE, PRACTICE_IMAGE)?, None)),
+        ImageSource::Download(source) => source,
+    };
+    let request = Request {
+        sha256: image.sha256,
+        require_signature: image.require_signature,
+        before: before.map(str::to_owned),
+        ..Request::of(source.clone())
+    };
+    let stored = images::get(context, cache, &request)?;
+    let base = open_file(context, cache, &stored.path())?;
+    Ok((base, Some(stored)))
+}
+
 fn open(
     context: &Context<'_>,
     cache: &Cache,
     image: &Image,
+    base: Base,
     mechanism: Option<Mechanism>,
 ) -> Result<OpenBase> {
-    let base = match &image.source {
-        ImageSource::Path(path) => open_file(context, cache, path)?,
-        ImageSource::Catalogue(name) if name == PRACTICE => {
-            Base::from_static(PRACTICE, PRACTICE_IMAGE)?
-        }
-        ImageSource::Catalogue(name) => return Err(catalogue::not_here(name, "image").into()),
-        ImageSource::Url(url) => bail!(Usage(format!(
-            "this version of cardmint does not download. Download {url} and set `image` in \
-             cluster.toml to the file's path"
-        ))),
-    };
     if let Some(wanted) = image.sha256 {
         base.check_sha256(wanted, cache, &context.progress, &context.interrupt)
             .map_err(refusal)?;
@@ -91,7 +113,7 @@ pub(super) fn open_file(context: &Context<'_>, cache: &Cache, path: &Path) -> Re
     if !path.exists() {
         bail!(Usage(format!(
             "there is no image {}. Set `image` in cluster.toml to the path of a Raspberry Pi OS \
-             Lite image, or download one from https://www.raspberrypi.com/software/operating-systems/",
+             Lite image, or to a name such as raspios-lite-arm64, which is downloaded",
             path.display()
         )));
     }

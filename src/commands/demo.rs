@@ -3,9 +3,9 @@
 
 use anyhow::{Result, bail};
 
-use super::catalogue::PRACTICE;
 use super::{Context, Refused, build, init, plan, verify};
 use crate::cli::{BuildArgs, DemoArgs, ImageFormat, InitArgs, PlanArgs, Selection, VerifyArgs};
+use crate::cluster::node::PRACTICE;
 use crate::exit::ExitCode;
 
 pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode> {
@@ -66,11 +66,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
     }
     context.tell(format_args!(
         "\nThe practice base boots nothing. For real cards:\n  \
-         1. download Raspberry Pi OS Lite from https://www.raspberrypi.com/software/operating-systems/\n  \
-         2. cardmint init mycluster --image <the .img.xz> && cd mycluster\n  \
-         3. cardmint plan && cardmint build\n  \
-         4. write each image to its card, for example:\n     \
-         sudo dd if=images/raspberrypi0.img of=/dev/sdX bs=4M oflag=direct conv=fsync status=progress"
+         1. cardmint init mycluster && cd mycluster\n  \
+         2. cardmint plan, which downloads Raspberry Pi OS Lite and shows what the cards will hold\n  \
+         3. cardmint flash, which asks for one card after another"
     ))?;
     Ok(ExitCode::merge(codes))
 }

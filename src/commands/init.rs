@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::workspace::{LOGIN_KEY, MANIFEST, write_whole};
 use super::{Context, Refused, Usage};
+use crate::base::catalogue::ImageName;
 use crate::cli::InitArgs;
 use crate::cluster::manifest::{Nobody, check_passphrase};
 use crate::cluster::new::{NewManifest, NewWifi};
@@ -283,11 +284,9 @@ fn tell_next(context: &mut Context<'_>, args: &InitArgs, dir: &Path, image: &str
         "Keep a copy of {}: every card's identity is derived from it.",
         dir.join(crate::cluster::KEY_FILE).display()
     ))?;
-    let is_file = dir.join(image).is_file();
-    if !is_file && image != super::catalogue::PRACTICE {
+    if image.parse::<ImageName>().is_ok() {
         context.tell(format_args!(
-            "note: {}",
-            super::catalogue::not_here(image, "image")
+            "{image} is downloaded when it is first needed; `cardmint images fetch` does it now."
         ))?;
     }
     let cd = if args.dir == Path::new(".") {

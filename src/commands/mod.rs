@@ -3,28 +3,32 @@
 
 mod bases;
 mod build;
-mod catalogue;
 mod completions;
 mod demo;
 mod devices;
 mod difference;
 mod flash;
+mod images;
 mod init;
 mod inspect;
 mod man;
 mod open_cards;
 mod plan;
+mod practice;
 mod replace;
 mod used;
 mod verify;
 mod workspace;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::BaseError;
+use crate::base::fetch::{FetchError, ImageStore};
+use crate::base::images::ImageError;
+use crate::base::{BaseError, Cache};
 use crate::card::{CardError, DeviceError, OpenError};
 use crate::cli::{Cli, Command};
 use crate::cluster::{KeyError, ManifestErrors};
@@ -46,6 +50,8 @@ pub struct Context<'a> {
     pub interrupt: Interrupt,
     /// Standard output.
     pub out: &'a mut dyn Write,
+    /// Names of the downloaded images that are used.
+    images: RefCell<Vec<String>>,
 }
 
 impl Context<'_> {
@@ -93,20 +99,45 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
         progress: Progress::new(verbosity),
         interrupt,
         out,
+        images: RefCell::default(),
     };
-    match cli.command {
-        Command::Init(args) => init::run(&mut context, &args),
-        Command::Plan(args) => plan::run(&mut context, &args),
-        Command::Build(args) => build::run(&mut context, &args),
-        Command::Flash(args) => flash::run(&mut context, &args),
-        Command::Replace(args) => replace::run(&mut context, &args),
-        Command::Verify(args) => verify::run(&mut context, &args),
-        Command::Inspect(args) => inspect::run(&mut context, &args),
-        Command::Devices(args) => devices::run(&mut context, &args),
+    let result = dispatch(&mut context, cli.command);
+    if let Err(error) = &result
+        && exit_code(error) == ExitCode::Failed
+    {
+        doubt(&context.images.take());
+    }
+    result
+}
+
+/// Images that a command failed on may have rotted in the cache: they are read again
+/// before their next use, and fetched again if they have.
+fn doubt(names: &[String]) {
+    let store = || ImageStore::open(&Cache::open_default().ok()?).ok();
+    if !names.is_empty()
+        && let Some(store) = store()
+    {
+        for name in names {
+            store.doubt(name);
+        }
+    }
+}
+
+fn dispatch(context: &mut Context<'_>, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Init(args) => init::run(context, &args),
+        Command::Plan(args) => plan::run(context, &args),
+        Command::Build(args) => build::run(context, &args),
+        Command::Flash(args) => flash::run(context, &args),
+        Command::Replace(args) => replace::run(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Inspect(args) => inspect::run(context, &args),
+        Command::Devices(args) => devices::run(context, &args),
         Command::OpenCards { socket, stay } => open_cards::run(&socket, stay),
-        Command::Demo(args) => demo::run(&mut context, &args),
-        Command::Completions { shell } => completions::run(&mut context, shell),
-        Command::Man { dir } => man::run(&mut context, dir.as_deref()),
+        Command::Images(command) => images::run(context, &command),
+        Command::Demo(args) => demo::run(context, &args),
+        Command::Completions { shell } => completions::run(context, shell),
+        Command::Man { dir } => man::run(context, dir.as_deref()),
     }
 }
 
@@ -122,7 +153,11 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 .is_some_and(OutputError::is_interrupted)
             || cause
                 .downcast_ref::<CardError>()
-                .is_some_and(CardError::is_interrupted);
+                .is_some_and(CardError::is_interrupted)
+            || cause
+                .downcast_ref::<ImageError>()
+                .is_some_and(ImageError::is_interrupted)
+            || matches!(cause.downcast_ref(), Some(FetchError::Interrupted));
         if interrupted {
             return ExitCode::Interrupted;
         }
@@ -147,7 +182,10 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
             )
             || cause
                 .downcast_ref::<KeyError>()
-                .is_some_and(KeyError::is_refusal);
+                .is_some_and(KeyError::is_refusal)
+            || cause
+                .downcast_ref::<ImageError>()
+                .is_some_and(ImageError::is_refusal);
         if is_refusal {
             return ExitCode::Refused;
         }
@@ -162,6 +200,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 )
             )
             || cause.is::<ManifestErrors>()
+            || cause
+                .downcast_ref::<ImageError>()
+                .is_some_and(ImageError::is_usage)
             || matches!(
                 cause.downcast_ref::<PlanError>(),
                 Some(PlanError::Board { .. })

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::workspace::Workspace;
+use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::cli::PlanArgs;
 use crate::exit::ExitCode;
@@ -13,7 +13,7 @@ use crate::ui::progress::Verbosity;
 pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(context)?;
     let nodes = workspace.select(args.selection.nodes.as_deref())?;
-    let bases = workspace.bases(context, &nodes, args.selection.mechanism)?;
+    let bases = workspace.bases(context, &nodes, args.selection.mechanism, Pick::Newest)?;
     if let Some(file) = &args.show {
         return show(context, &workspace, file, &nodes[0], &bases);
     }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::flash::{self, Target};
-use super::workspace::Workspace;
+use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::cli::ReplaceArgs;
 use crate::exit::ExitCode;
@@ -25,5 +25,5 @@ pub(super) fn run(context: &mut Context<'_>, args: &ReplaceArgs) -> Result<ExitC
         node,
         card: args.to.clone(),
     };
-    flash::mint(context, workspace, vec![target], &args.card)
+    flash::mint(context, workspace, vec![target], &args.card, Pick::AsBefore)
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::difference::{self, Differences, MAX_REGIONS};
 use super::used::Maps;
-use super::workspace::Workspace;
+use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::base::read_at::RawFile;
@@ -39,7 +39,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
             args.target.display()
         )));
     }
-    let bases = workspace.bases(context, &nodes, args.mechanism)?;
+    let bases = workspace.bases(context, &nodes, args.mechanism, Pick::AsBefore)?;
     let orders = workspace.orders(nodes, &bases, Path::new(""))?;
     let plan = plan::make(
         &workspace.cluster.name,

@@ -25,6 +25,15 @@ pub(super) const MANIFEST: &str = "cluster.toml";
 /// Private key that `init` makes where the user has none; public half beside it.
 pub(super) const LOGIN_KEY: &str = "id_ed25519";
 
+/// Which image a name means, of those that are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// The newest.
+    Newest,
+    /// The one that the node was made on, even if there is a newer one.
+    AsBefore,
+}
+
 /// Everything that is in a cluster's directory.
 pub(super) struct Workspace {
     pub(super) dir: PathBuf,
@@ -82,13 +91,17 @@ impl Workspace {
         context: &Context<'_>,
         nodes: &[Node],
         mechanism: Option<Mechanism>,
+        pick: Pick,
     ) -> Result<Bases> {
-        bases::open_all(
-            context,
-            &self.cache,
-            nodes,
-            mechanism.or(self.cluster.mechanism),
-        )
+        let mechanism = mechanism.or(self.cluster.mechanism);
+        let entry = nodes
+            .first()
+            .and_then(|node| self.record.entry(node.number));
+        let before = match pick {
+            Pick::Newest => None,
+            Pick::AsBefore => entry.map(|entry| entry.base_name.as_str()),
+        };
+        bases::open_all(context, &self.cache, nodes, mechanism, before)
     }
 
     /// What is derived for a node, in the generation that the record says.

@@ -189,7 +189,5 @@ fn board_advice(board: Board, number: u32) -> String {
             "the 32-bit image, since its cores have no 64-bit mode",
         )
     };
-    format!(
-        "It needs {why}: download {image} and set `image` under [node.{number}], or for all nodes"
-    )
+    format!("It needs {why}: set `image = \"{image}\"` under [node.{number}], or for all nodes")
 }

@@ -9,7 +9,7 @@ pub enum Event<'a> {
         task: &'a str,
         /// What is done, as a gerund a person reads: `decoding`, `writing`.
         verb: &'static str,
-        /// Bytes to go through.
+        /// Bytes to go through; 0 where nobody knows.
         total: u64,
     },
     /// `done` bytes of the task are behind us.

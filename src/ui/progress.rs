@@ -62,9 +62,14 @@ impl Progress {
         if self.verbosity == Verbosity::Verbose {
             self.line(&format!("{task}: {verb}"));
         }
-        let bar = bars.add(ProgressBar::new(total));
+        let bar = match total {
+            0 => bars.add(ProgressBar::no_length()),
+            total => bars.add(ProgressBar::new(total)),
+        };
         // Constant templates: they parse.
-        let template = if total > 4096 {
+        let template = if total == 0 {
+            "{prefix:>16} {msg:<11} {bytes:>24}        {bytes_per_sec:>12}"
+        } else if total > 4096 {
             "{prefix:>16} {msg:<11} {bar:24} {percent:>3}%  {bytes_per_sec:>12}  {eta:>4}"
         } else {
             "{prefix:>16} {msg:<11} {bar:24} {pos}/{len}"

@@ -16,7 +16,7 @@ fn makes_a_cluster_from_nothing_and_asks_nothing() {
                 .contains(&format!("planned for raspberrypi{number}"))
         );
     }
-    assert!(run.stdout.contains("download Raspberry Pi OS Lite"));
+    assert!(run.stdout.contains("downloads Raspberry Pi OS Lite"));
 }
 
 #[test]

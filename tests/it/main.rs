@@ -5,6 +5,8 @@
 #![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
 mod harness;
+#[path = "../server/mod.rs"]
+mod server;
 
 /// Messages, exit codes and what stays intact when the input is bad.
 mod bad_input;
@@ -22,6 +24,8 @@ mod flash;
 mod formats;
 /// Rules that the source itself keeps.
 mod house_rules;
+/// `images`: from a name to verified bytes, over a network that misbehaves.
+mod images;
 /// `inspect` on every kind of image.
 mod inspect;
 /// A base of real size.

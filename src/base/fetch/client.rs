@@ -69,6 +69,8 @@ pub struct Client {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Request<'a> {
     pub(super) url: &'a str,
+    /// Ask for the head of the answer alone.
+    pub(super) only_head: bool,
     /// Bytes that are here already.
     pub(super) from: u64,
     /// Send the rest only if the whole is still this; otherwise all of it.
@@ -158,13 +160,12 @@ impl Client {
         let uri = parse(request.url).map_err(Trouble::Final)?;
         let is_https = uri.scheme_str() == Some("https");
         let proxy = proxy_for(is_https).map_err(Trouble::Final)?;
-        let mut get = self
-            .agent
-            .get(&uri)
-            .config()
-            .https_only(is_https)
-            .proxy(proxy)
-            .build();
+        let get = if request.only_head {
+            self.agent.head(&uri)
+        } else {
+            self.agent.get(&uri)
+        };
+        let mut get = get.config().https_only(is_https).proxy(proxy).build();
         if request.from > 0 {
             get = get.header(header::RANGE, format!("bytes={}-", request.from));
             if let Some(validator) = request.if_range {

@@ -54,6 +54,8 @@ enum Attempt {
 struct Progress {
     hasher: sha2::Sha256,
     announced: bool,
+    /// How often it began anew.
+    restarts: u32,
 }
 
 impl Download<'_> {
@@ -62,6 +64,7 @@ impl Download<'_> {
         let mut progress = Progress {
             hasher: sha2::Sha256::new(),
             announced: false,
+            restarts: 0,
         };
         self.take_up(&mut progress)?;
         let result = self.attempt_until_done(&mut progress);
@@ -92,19 +95,22 @@ impl Download<'_> {
                 Attempt::Broken(what, wait) => (what, wait),
                 done => return Ok(done),
             };
-            if self.partial.len > before {
-                (failures, pause) = (0, patience.pause);
-                if wait.is_none() {
-                    continue;
-                }
-            }
             failures += 1;
-            if failures >= patience.attempts {
+            let came_further = self.partial.len > before;
+            if came_further {
+                (failures, pause) = (0, patience.pause);
+            }
+            // A server that contradicts itself would be asked for ever.
+            let attempts = failures.max(progress.restarts);
+            if attempts >= patience.attempts {
                 return Err(FetchError::Unreachable {
                     url: self.wanted.url.clone(),
-                    attempts: failures,
+                    attempts,
                     what,
                 });
+            }
+            if came_further && wait.is_none() {
+                continue;
             }
             let wait = wait.unwrap_or(pause).min(patience.longest_pause);
             if failures > 1 || wait >= Duration::from_secs(2) {
@@ -145,6 +151,7 @@ impl Download<'_> {
     fn start_over(&mut self, progress: &mut Progress) -> Result<(), FetchError> {
         if self.partial.len > 0 {
             self.arrival.lose();
+            progress.restarts += 1;
         }
         progress.hasher.reset();
         self.partial
@@ -165,6 +172,7 @@ impl Download<'_> {
             from,
             if_range: validator.as_deref(),
             if_none_match: self.wanted.known_etag.as_deref().filter(|_| from == 0),
+            only_head: false,
         };
         let response = match self.client.ask(request) {
             Ok(response) => response,
@@ -196,9 +204,7 @@ impl Download<'_> {
         status: StatusCode,
         response: &Response<Body>,
     ) -> Result<Attempt, FetchError> {
-        let is_passing = status.is_server_error()
-            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
-        if is_passing {
+        if is_passing(status) {
             let wait = retry_after(response);
             return Ok(Attempt::Broken(
                 format!("the server answers {status}"),
@@ -363,6 +369,12 @@ impl Download<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an answer may be another one the next time.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
 }
 
 /// How long a server wants to be left alone, where it says so in seconds (RFC 9110,

@@ -335,22 +335,16 @@ impl Fetching<'_> {
         )
         .map_err(failed)?;
         note.etag = partial.head.etag.clone();
-        partial.publish(self.store, &note).map_err(failed)?;
-        let stored = self
-            .store
-            .get(&published)
-            .ok_or_else(|| failed(std::io::Error::other("what was just kept is gone again")))?;
-        match taken {
-            Some(taken) => taken.keep(&stored.path(), self.cache, published),
-            None => self.cache.remember_file(
-                &stored.path(),
-                Known {
-                    published: Some(published),
-                    raw,
-                    ..Known::default()
-                },
-            ),
-        }
+        let known = match taken {
+            Some(taken) => taken.settle(&partial.path(), self.cache, published),
+            None => Known {
+                published: Some(published),
+                raw,
+                ..Known::default()
+            },
+        };
+        let stored = partial.publish(self.store, note).map_err(failed)?;
+        self.cache.remember_file(&stored.path(), known);
         Ok(Fetched::Arrived(stored))
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
-use super::store::{ImageStore, Note};
+use super::store::{ImageStore, Note, Stored};
 use crate::interrupt::Interrupt;
 use crate::owner;
 use crate::report::event::{Event, Sink};
@@ -84,8 +84,11 @@ impl Partial {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
-        wait_for(&lock, name, sink, interrupt, &failed)?;
-        if !is_still(&lock, &dir) {
+        let waiting = Waiting {
+            lock: &lock,
+            dir: &dir,
+        };
+        if !waiting.run(name, sink, interrupt, &failed)? {
             return Ok(None);
         }
         Self::read(dir, lock, name).map(Some).map_err(failed)
@@ -163,7 +166,7 @@ impl Partial {
     }
 
     /// Gives it its place among the images; the lock becomes that of a user.
-    pub(super) fn publish(self, store: &ImageStore, note: &Note) -> io::Result<()> {
+    pub(super) fn publish(self, store: &ImageStore, note: Note) -> io::Result<Stored> {
         self.file.sync_all()?;
         drop(fs::remove_file(self.dir.join(STATE)));
         note.write(&self.dir)?;
@@ -176,8 +179,8 @@ impl Partial {
         }
         fs::rename(&self.dir, &entry)?;
         File::open(store.dir())?.sync_all()?;
-        drop(self.lock);
-        Ok(())
+        self.lock.lock_shared()?;
+        Ok(Stored::new(entry, note, self.lock))
     }
 }
 
@@ -186,29 +189,39 @@ fn this_boot() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
 }
 
-/// Waits until no other process downloads the same. Polls, because a signal does
-/// not end a wait for a lock.
-fn wait_for(
-    lock: &File,
-    name: &str,
-    sink: &dyn Sink,
-    interrupt: &Interrupt,
-    failed: &dyn Fn(io::Error) -> FetchError,
-) -> Result<(), FetchError> {
-    let mut told = false;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-            Err(TryLockError::WouldBlock) => {}
+/// A folder that another process may hold.
+struct Waiting<'a> {
+    lock: &'a File,
+    dir: &'a Path,
+}
+
+impl Waiting<'_> {
+    /// Waits until no other process downloads the same; `false` where one has finished
+    /// it. Polls, because a signal does not end a wait for a lock, and because whoever
+    /// has finished goes on to hold it as a user.
+    fn run(
+        &self,
+        name: &str,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+        failed: &dyn Fn(io::Error) -> FetchError,
+    ) -> Result<bool, FetchError> {
+        let mut told = false;
+        while is_still(self.lock, self.dir) {
+            match self.lock.try_lock() {
+                Ok(()) => return Ok(is_still(self.lock, self.dir)),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !told {
+                let message = format!("Waiting for another cardmint, which is downloading {name}.");
+                sink.send(Event::Noticed { message: &message });
+                told = true;
+            }
+            interrupt.check()?;
+            thread::sleep(POLL);
         }
-        if !told {
-            let message = format!("Waiting for another cardmint, which is downloading {name}.");
-            sink.send(Event::Noticed { message: &message });
-            told = true;
-        }
-        interrupt.check()?;
-        thread::sleep(POLL);
+        Ok(false)
     }
 }
 

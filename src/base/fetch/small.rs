@@ -4,11 +4,12 @@ use std::io::{self, Read as _};
 use std::thread;
 use std::time::Duration;
 
-use ureq::http::{StatusCode, header};
+use ureq::Body;
+use ureq::http::{Response, StatusCode, header};
 
 use super::FetchError;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble, parse};
-use super::download::retry_after;
+use super::download::{is_passing, retry_after};
 use crate::interrupt::Interrupt;
 
 /// Attempts in a row; nobody waits long for a list.
@@ -21,8 +22,6 @@ pub struct Document {
     pub bytes: Vec<u8>,
     /// What tells this version from others.
     pub etag: Option<String>,
-    /// Where it came from in the end.
-    pub final_url: String,
 }
 
 /// What came of asking for one.
@@ -35,8 +34,8 @@ pub enum Small {
 }
 
 /// What came of asking once.
-enum Attempt {
-    Answered(Small),
+enum Attempt<T> {
+    Answered(T),
     Broken(String, Option<Duration>),
 }
 
@@ -53,95 +52,109 @@ impl Client {
         known_etag: Option<&str>,
         interrupt: &Interrupt,
     ) -> Result<Small, FetchError> {
-        parse(url)?;
+        let request = Request {
+            url,
+            if_none_match: known_etag,
+            ..Request::default()
+        };
+        self.persistently(request, interrupt, |response| match response.status() {
+            StatusCode::NOT_MODIFIED if known_etag.is_some() => {
+                Ok(Attempt::Answered(Small::Unchanged))
+            }
+            StatusCode::OK => read(url, limit, response),
+            status => Err(refused(url, status)),
+        })
+    }
+
+    /// Where an address leads in the end; asks for nothing but that.
+    ///
+    /// # Errors
+    /// Where nobody answers, or the answer is no.
+    pub fn final_url(&self, url: &str, interrupt: &Interrupt) -> Result<String, FetchError> {
+        let request = Request {
+            url,
+            only_head: true,
+            ..Request::default()
+        };
+        self.persistently(request, interrupt, |response| match response.status() {
+            StatusCode::OK => Ok(Attempt::Answered(final_url(&response))),
+            status => Err(refused(url, status)),
+        })
+    }
+
+    /// Asks until there is an answer, though not for long.
+    fn persistently<T>(
+        &self,
+        request: Request<'_>,
+        interrupt: &Interrupt,
+        take: impl Fn(Response<Body>) -> Result<Attempt<T>, FetchError>,
+    ) -> Result<T, FetchError> {
+        parse(request.url)?;
         let result = self.until_interrupted(interrupt, || {
             let mut attempts = 0;
             loop {
-                let (what, wait) = match self.get_once(url, limit, known_etag)? {
-                    Attempt::Answered(small) => return Ok(small),
-                    Attempt::Broken(what, wait) => (what, wait),
+                let (what, wait) = match self.ask(request) {
+                    Err(Trouble::Final(error)) => return Err(error),
+                    Err(Trouble::Passing(what)) => (what, None),
+                    Ok(response) if is_passing(response.status()) => (
+                        format!("the server answers {}", response.status()),
+                        retry_after(&response),
+                    ),
+                    Ok(response) => match take(response)? {
+                        Attempt::Answered(answer) => return Ok(answer),
+                        Attempt::Broken(what, wait) => (what, wait),
+                    },
                 };
                 attempts += 1;
                 if attempts >= ATTEMPTS.min(self.patience.attempts) {
                     return Err(FetchError::Unreachable {
-                        url: url.to_owned(),
+                        url: request.url.to_owned(),
                         attempts,
                         what,
                     });
                 }
                 interrupt.check()?;
-                let wait = wait.unwrap_or(self.patience.pause * attempts);
-                thread::sleep(wait.min(self.patience.pause * ATTEMPTS));
+                let longest = self.patience.pause * ATTEMPTS;
+                thread::sleep(wait.unwrap_or(self.patience.pause * attempts).min(longest));
             }
         });
         // What the network says once it was shut down means nothing.
         interrupt.check()?;
         result
     }
-
-    fn get_once(
-        &self,
-        url: &str,
-        limit: u64,
-        known_etag: Option<&str>,
-    ) -> Result<Attempt, FetchError> {
-        let request = Request {
-            url,
-            if_none_match: known_etag,
-            ..Request::default()
-        };
-        let response = match self.ask(request) {
-            Ok(response) => response,
-            Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Passing(what)) => return Ok(Attempt::Broken(what, None)),
-        };
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if known_etag.is_some() => {
-                return Ok(Attempt::Answered(Small::Unchanged));
-            }
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                let wait = retry_after(&response);
-                return Ok(Attempt::Broken(
-                    format!("the server answers {status}"),
-                    wait,
-                ));
-            }
-            status => {
-                return Err(FetchError::Refused {
-                    url: url.to_owned(),
-                    status: status.as_u16(),
-                });
-            }
-        }
-        let etag = header_text(response.headers(), header::ETAG);
-        let final_url = final_url(&response);
-        let promised = response.body().content_length();
-        let mut bytes = Vec::new();
-        let body = response.into_body().into_reader();
-        if let Err(error) = body.take(limit + 1).read_to_end(&mut bytes) {
-            return broken(url, &error);
-        }
-        if bytes.len() as u64 > limit {
-            return Err(FetchError::TooLong {
-                url: url.to_owned(),
-                limit,
-            });
-        }
-        if promised.is_some_and(|promised| promised != bytes.len() as u64) {
-            return Ok(Attempt::Broken("the connection was cut".to_owned(), None));
-        }
-        Ok(Attempt::Answered(Small::Fresh(Document {
-            bytes,
-            etag,
-            final_url,
-        })))
-    }
 }
 
-fn broken(url: &str, error: &io::Error) -> Result<Attempt, FetchError> {
+fn read(url: &str, limit: u64, response: Response<Body>) -> Result<Attempt<Small>, FetchError> {
+    let etag = header_text(response.headers(), header::ETAG);
+    let promised = response.body().content_length();
+    let mut bytes = Vec::new();
+    let body = response.into_body().into_reader();
+    if let Err(error) = body.take(limit.saturating_add(1)).read_to_end(&mut bytes) {
+        return broken(url, &error);
+    }
+    if bytes.len() as u64 > limit {
+        return Err(FetchError::TooLong {
+            url: url.to_owned(),
+            limit,
+        });
+    }
+    if promised.is_some_and(|promised| promised != bytes.len() as u64) {
+        return Ok(Attempt::Broken("the connection was cut".to_owned(), None));
+    }
+    let document = Document { bytes, etag };
+    Ok(Attempt::Answered(Small::Fresh(document)))
+}
+
+fn broken<T>(url: &str, error: &io::Error) -> Result<Attempt<T>, FetchError> {
     match io_trouble(url.to_owned(), error) {
         Trouble::Final(error) => Err(error),
         Trouble::Passing(what) => Ok(Attempt::Broken(what, None)),
+    }
+}
+
+fn refused(url: &str, status: StatusCode) -> FetchError {
+    FetchError::Refused {
+        url: url.to_owned(),
+        status: status.as_u16(),
     }
 }

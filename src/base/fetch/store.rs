@@ -14,6 +14,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -51,9 +52,9 @@ pub struct Note {
     pub len: u64,
     /// When it was complete.
     pub arrived: Timestamp,
-    /// Name in the catalogue that it was fetched for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
+    /// What it was fetched for: names, or addresses that led to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<String>,
     /// Release date, where a list or its name tells: `2026-06-18`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released: Option<String>,
@@ -106,7 +107,7 @@ impl Note {
             sha256,
             len: metadata.len(),
             arrived: Timestamp::now(),
-            image: None,
+            asked: Vec::new(),
             released: None,
             promised_by: None,
             signature: None,
@@ -126,7 +127,30 @@ impl Note {
     }
 }
 
+/// Whether somebody removes the folder: he alone holds it for longer than a moment.
+fn is_being_removed(folder: &File) -> bool {
+    const ATTEMPTS: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..ATTEMPTS {
+        match folder.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            // Held now, or on a file system without locks.
+            Ok(()) | Err(TryLockError::Error(_)) => return false,
+        }
+    }
+    true
+}
+
 impl Stored {
+    /// `in_use` is the folder, locked as one among its users.
+    pub(super) fn new(dir: PathBuf, note: Note, in_use: File) -> Self {
+        Self {
+            dir,
+            note,
+            _in_use: in_use,
+        }
+    }
+
     /// The image file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -144,6 +168,16 @@ impl Stored {
     /// What the operating system says.
     pub fn record_signature(&mut self, signed: Signed) -> io::Result<()> {
         self.note.signature = Some(signed);
+        self.note.write(&self.dir)
+    }
+
+    /// What the server called this version of it.
+    pub(in crate::base) fn etag(&self) -> Option<&str> {
+        self.note.etag.as_deref()
+    }
+
+    /// Keeps what was changed in [`Stored::note`].
+    pub(in crate::base) fn write_note(&self) -> io::Result<()> {
         self.note.write(&self.dir)
     }
 
@@ -202,7 +236,7 @@ impl Stored {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn remove(self) -> io::Result<()> {
+    pub fn remove(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.dir)
     }
 
@@ -254,20 +288,12 @@ impl ImageStore {
     pub fn get(&self, sha256: &Sha256Digest) -> Option<Stored> {
         let dir = self.entry(sha256);
         let in_use = File::open(&dir).ok()?;
-        match in_use.try_lock_shared() {
-            Ok(()) => {}
-            // Somebody removes it.
-            Err(TryLockError::WouldBlock) => return None,
-            // A file system without locks.
-            Err(TryLockError::Error(_)) => {}
+        if is_being_removed(&in_use) {
+            return None;
         }
         let note: Note = serde_json::from_slice(&fs::read(dir.join(NOTE)).ok()?).ok()?;
         let is_ours = note.version == NOTE_VERSION && note.sha256 == *sha256;
-        is_ours.then_some(Stored {
-            dir,
-            note,
-            _in_use: in_use,
-        })
+        is_ours.then_some(Stored::new(dir, note, in_use))
     }
 
     /// Notes that an image is used now, which keeps it from being pruned for a while.

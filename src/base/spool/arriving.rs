@@ -100,20 +100,22 @@ impl TakenIn {
         self.raw
     }
 
-    /// Remembers it of the file at `path`, which has arrived.
-    pub(in crate::base) fn keep(self, path: &Path, cache: &Cache, published: Sha256Digest) {
+    /// What is known of the file at `path`, all of which has arrived. Its uncompressed
+    /// bytes go to their place, if they are of use.
+    pub(in crate::base) fn settle(
+        self,
+        path: &Path,
+        cache: &Cache,
+        published: Sha256Digest,
+    ) -> Known {
         let digests = Digests {
             published,
             raw: self.raw,
             chunks: self.chunks,
         };
-        let spool = match self.unpacked {
-            Some(unpacked) if !is_readable_in_place(path) => {
-                keep_unpacked(unpacked, cache, &published)
-            }
-            _ => None,
-        };
-        cache.remember_file(path, Known::of(&digests, spool));
+        let unpacked = self.unpacked.filter(|_| !is_readable_in_place(path));
+        let spool = unpacked.and_then(|unpacked| keep_unpacked(unpacked, cache, &published));
+        Known::of(&digests, spool)
     }
 }
 

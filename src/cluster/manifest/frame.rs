@@ -1,15 +1,15 @@
 //! `[cluster]`: names, numbers and the base.
 
 use std::net::IpAddr;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::check;
 use super::files::Files;
+use super::image::read_image;
 use super::read::{At, Section};
 use super::shared::{checked, judge};
-use crate::base::Sha256Digest;
-use crate::cluster::node::{Image, ImageSource};
+use crate::cluster::node::Image;
 use crate::layout::Mechanism;
 
 /// More nodes than this are a slip of the finger.
@@ -28,21 +28,24 @@ pub(super) struct Frame {
     pub(super) image: Option<Arc<Image>>,
     /// Whether an image is named, if only wrongly.
     pub(super) names_image: bool,
+    /// Whether images must be signed by a trusted key.
+    pub(super) require_signature: bool,
     pub(super) mechanism: Option<Mechanism>,
     pub(super) gateway: Option<At<IpAddr>>,
     pub(super) dns: Vec<IpAddr>,
-    /// Where the section stands.
-    pub(super) span: Range<usize>,
 }
 
 pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Frame {
-    let (span, section_span) = (section.span.clone(), section.span.clone());
+    let span = section.span.clone();
     let name = checked(&mut section, "name", check::hostname);
     let hostname = section.string("hostname");
     let count = section.number("count");
     let first = section.number("first");
     let domain = checked(&mut section, "domain", check::domain);
-    let image = read_image(&mut section, files, None);
+    let require_signature = section
+        .boolean("require_signature")
+        .is_some_and(|required| required.value);
+    let image = read_image(&mut section, files, None, require_signature);
     let mechanism = section.string("mechanism").and_then(|text| {
         let parsed = text.value.parse::<Mechanism>();
         judge(
@@ -62,11 +65,15 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Frame {
     need("count", "count = 4");
     let hostname = hostname.unwrap_or(At {
         value: "raspberrypi{n}".to_owned(),
-        span,
+        span: span.clone(),
     });
     check_template(&section, &hostname, count.as_ref());
     let numbers = read_numbers(&section, count, first);
     let names_image = section.gives("image");
+    if !names_image && section.gives("sha256") {
+        let message = "[cluster] gives a `sha256`, but no `image` that it belongs to";
+        section.problem(&span, message, "give `image` beside it");
+    }
     section.finish();
     Frame {
         name: name.map_or_else(String::new, |name| name.value),
@@ -75,10 +82,10 @@ pub(super) fn read_frame(mut section: Section<'_, '_>, files: &Files) -> Frame {
         domain: domain.map(|domain| domain.value.into()),
         image,
         names_image,
+        require_signature,
         mechanism,
         gateway,
         dns,
-        span: section_span,
     }
 }
 
@@ -152,54 +159,6 @@ pub(super) fn expand_template(template: &str, number: u32) -> Result<String, Str
     }
     name.push_str(rest);
     Ok(name)
-}
-
-/// `image` and `sha256`; a digest alone is for `inherited`.
-pub(super) fn read_image(
-    section: &mut Section<'_, '_>,
-    files: &Files,
-    inherited: Option<&Arc<Image>>,
-) -> Option<Arc<Image>> {
-    let image = section.string("image");
-    let sha256 = section.string("sha256").and_then(|text| {
-        let digest = text.value.parse::<Sha256Digest>();
-        judge(
-            section,
-            &text,
-            digest.map_err(|error| (error.to_string(), String::new())),
-        )
-    });
-    let source = match image {
-        Some(image) => judge(section, &image, image_source(&image.value, files))?,
-        None if sha256.is_some() => inherited?.source.clone(),
-        None => return None,
-    };
-    Some(Arc::new(Image { source, sha256 }))
-}
-
-fn image_source(text: &str, files: &Files) -> Result<ImageSource, check::Complaint> {
-    if let Some((scheme, _)) = text.split_once("://") {
-        return match scheme {
-            "http" | "https" => Ok(ImageSource::Url(text.to_owned())),
-            _ => Err((
-                format!("`{scheme}://` is no address of an image"),
-                "use https".to_owned(),
-            )),
-        };
-    }
-    let path = files.resolve(text);
-    if text.is_empty() || text.contains('\0') {
-        return Err((
-            "an empty image".to_owned(),
-            "give the path of an image".to_owned(),
-        ));
-    }
-    let is_path = text.contains(['/', '.']) || path.is_file();
-    Ok(if is_path {
-        ImageSource::Path(path)
-    } else {
-        ImageSource::Catalogue(text.to_owned())
-    })
 }
 
 pub(super) fn read_ip(section: &mut Section<'_, '_>, key: &'static str) -> Option<At<IpAddr>> {

@@ -5,6 +5,7 @@
 mod check;
 mod files;
 mod frame;
+mod image;
 mod nodes;
 mod overrides;
 mod problem;

@@ -8,6 +8,7 @@ use super::Ask;
 use super::check;
 use super::files::Files;
 use super::frame::{Frame, expand_template, read_frame};
+use super::image::choose_image;
 use super::overrides::{Override, read_overrides};
 use super::read::{At, Section};
 use super::shared::{judge, read_boot, read_locale, read_ssh, read_steps, read_user, read_wifi};
@@ -31,7 +32,7 @@ pub(super) struct Shared {
 /// Reads all sections. What comes of a manifest with problems is no cluster to
 /// work with: it only carries the checks to the end.
 pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut dyn Ask) -> Cluster {
-    let frame = read_frame(root.section("cluster"), files);
+    let mut frame = read_frame(root.section("cluster"), files);
     let (user, has_password) = read_user(root.section("user"), files);
     let password_authentication = read_ssh(root.section("ssh"), has_password);
     let locale = read_locale(root.section("locale"));
@@ -67,6 +68,7 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
         node_exporter,
     };
     let overrides = read_overrides(overrides, &frame, &shared, files);
+    let notices = fill_image(&mut frame, &overrides);
     let mut nodes = number_nodes(&monitoring, &frame, &shared, overrides);
     if let Some(host) = host {
         check_host(&monitoring, &host, &frame, node_exporter);
@@ -79,8 +81,25 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
         dir,
         mechanism: frame.mechanism,
         nodes,
-        notices: Vec::new(),
+        notices,
     }
+}
+
+/// Chooses an image where neither the cluster nor each node names one.
+fn fill_image(frame: &mut Frame, overrides: &BTreeMap<u32, Override>) -> Vec<String> {
+    let numbers = frame.numbers.clone().into_iter().flatten();
+    let open: Vec<u32> = numbers
+        .filter(|number| overrides.get(number).is_none_or(|own| own.image.is_none()))
+        .collect();
+    if frame.names_image || open.is_empty() {
+        return Vec::new();
+    }
+    let boards = open
+        .iter()
+        .filter_map(|number| Some((*number, overrides.get(number)?.board?)));
+    let (image, notice) = choose_image(boards, frame.require_signature);
+    frame.image = Some(image);
+    vec![notice]
 }
 
 fn number_nodes(
@@ -91,10 +110,6 @@ fn number_nodes(
 ) -> Vec<Node> {
     let mut taken = Taken::default();
     let mut nodes = Vec::new();
-    let no_image = overrides.values().all(|own| own.image.is_none());
-    if frame.numbers.is_none() && no_image {
-        taken.need_image(section, frame);
-    }
     for number in frame.numbers.clone().into_iter().flatten() {
         let own = overrides.remove(&number).unwrap_or_default();
         let hostname = own
@@ -103,9 +118,6 @@ fn number_nodes(
             .or_else(|| taken.expand(section, frame, number));
         let Some(hostname) = hostname else { continue };
         taken.check(section, number, &hostname, own.address.as_ref());
-        if own.image.is_none() {
-            taken.need_image(section, frame);
-        }
         nodes.extend(make_node(frame, shared, own, number, hostname.value));
     }
     nodes
@@ -118,7 +130,6 @@ struct Taken {
     names: HashMap<String, u32>,
     addresses: HashMap<IpAddr, u32>,
     template_is_wrong: bool,
-    image_is_missing: bool,
 }
 
 impl Taken {
@@ -140,15 +151,6 @@ impl Taken {
         let good = judge(section, &name, check::hostname(&name.value));
         self.template_is_wrong = good.is_none();
         good.map(|()| name)
-    }
-
-    /// Some node has no image of its own.
-    fn need_image(&mut self, section: &Section<'_, '_>, frame: &Frame) {
-        if !frame.names_image && !self.image_is_missing {
-            self.image_is_missing = true;
-            let help = "image = \"raspios-lite-arm64\", or the path of an image";
-            section.problem(&frame.span, "[cluster] needs `image`", help);
-        }
     }
 
     fn check(
@@ -181,7 +183,7 @@ fn make_node(
     number: u32,
     hostname: String,
 ) -> Option<Node> {
-    // A missing image has been complained about.
+    // One that is wrong has been complained about.
     let image = own.image.or_else(|| frame.image.clone())?;
     let mut first_boot = Arc::clone(&shared.first_boot);
     let steps = own.steps;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::check;
 use super::files::Files;
-use super::frame::{Frame, read_dns, read_image, read_ip};
+use super::frame::{Frame, read_dns, read_ip};
+use super::image::read_image;
 use super::nodes::Shared;
 use super::read::{At, Section, nearest};
 use super::shared::{checked, judge, read_boot, read_steps};
@@ -77,7 +78,12 @@ fn read_override(
             text.value.parse::<Board>().map_err(complaint),
         )
     });
-    let image = read_image(section, files, frame.image.as_ref());
+    let image = read_image(
+        section,
+        files,
+        frame.image.as_ref(),
+        frame.require_signature,
+    );
     let address = read_address(section, frame, shared, board);
     let steps = read_steps(section, files);
     let boot = read_boot(section);

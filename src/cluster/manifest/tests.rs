@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::images::Source;
 use crate::cluster::node::{ImageSource, Password, Sudo, WifiSecurity};
 use crate::cluster::{ClusterKey, Identity, NodeSet, wifi_psk};
 
@@ -125,7 +126,7 @@ fn nodes_are_numbered_and_named_and_differ_where_they_shall() {
     );
     assert_eq!(
         gateway.image.source,
-        ImageSource::Catalogue("raspios-lite-armhf".to_owned())
+        ImageSource::Download(Source::Name("raspios-lite-armhf".parse().expect("a name")))
     );
     assert_eq!(gateway.boot.cmdline, ["a=1", "b=2"]);
     assert_eq!(plain.boot.cmdline, ["a=1"]);
@@ -240,7 +241,22 @@ fn counts_and_numbers_have_bounds() {
         ("pi{n:02}", "pi{n", "without its }"),
         ("pi{n:02}", "pi{m}", "not known"),
         ("pi{n:02}", "pi_{n}", "no hostname"),
-        ("image = \"x.img\"\n", "", "needs `image`"),
+        ("image = \"x.img\"", "image = \"raspbian\"", "unknown image"),
+        (
+            "image = \"x.img\"",
+            "image = \"raspios-lite-arm64@yesterday\"",
+            "no date",
+        ),
+        (
+            "image = \"x.img\"",
+            "image = \"file://x/y\"",
+            "no address of a file",
+        ),
+        (
+            "image = \"x.img\"",
+            "sha256 = \"acff736ca7945e3b305f07cda4abdb870910e12634991da69783611756e381b3\"",
+            "no `image` that it belongs to",
+        ),
         (
             "image = \"x.img\"",
             "image = \"ftp://x\"",
@@ -250,6 +266,62 @@ fn counts_and_numbers_have_bounds() {
         let problems = bench.parse(&sound(3).replace(from, to)).unwrap_err();
         assert!(problems[0].message.contains(said), "{to}: {problems:?}");
     }
+}
+
+#[test]
+fn images_have_names_addresses_and_paths() {
+    let bench = Bench::new();
+    for (text, source) in [
+        ("practice", "Practice"),
+        ("file:///srv/a.img", "Path(\"/srv/a.img\")"),
+        ("/srv/a.img", "Path(\"/srv/a.img\")"),
+        ("https://x.org/a.img.xz", "Url(\"https://x.org/a.img.xz\")"),
+        (
+            "https://x.org/list.json#ubuntu",
+            "Listed { list: \"https://x.org/list.json\", entry: \"ubuntu\" }",
+        ),
+        ("raspios-lite-arm64@2026-06-18", "date: Some(2026-06-18)"),
+    ] {
+        let text = sound(1).replace("x.img", text);
+        let cluster = bench.parse(&text).unwrap();
+        let found = format!("{:?}", cluster.nodes[0].image.source);
+        assert!(found.contains(source), "{found}");
+        assert!(cluster.notices.is_empty());
+    }
+}
+
+#[test]
+fn boards_choose_the_image_where_nobody_names_one() {
+    let bench = Bench::new();
+    let chosen = |more: &str| {
+        let text = sound(3).replace("image = \"x.img\"\n", "");
+        let cluster = bench.parse(&format!("{text}{more}")).unwrap();
+        let names: Vec<String> = (cluster.nodes.iter())
+            .map(|node| match &node.image.source {
+                ImageSource::Download(source) => source.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        (names, cluster.notices)
+    };
+    let (names, notices) = chosen("");
+    assert_eq!(names, ["raspios-lite-arm64"; 3]);
+    assert!(notices[0].contains("for the Pi 3 and later"));
+    let (names, _) = chosen("[node.9]\nboard = \"pi-5\"\n");
+    assert_eq!(names, ["raspios-lite-arm64"; 3]);
+    // All nodes share the image that the oldest of them boots.
+    let (names, notices) = chosen("[node.9]\nboard = \"pi-5\"\n[node.11]\nboard = \"pi-zero-w\"\n");
+    assert_eq!(names, ["raspios-lite-armhf"; 3]);
+    assert!(
+        notices[0].contains("node 11 is a Raspberry Pi Zero W"),
+        "{notices:?}"
+    );
+    // One that has an image of its own says nothing about the others.
+    let (names, _) = chosen("[node.11]\nboard = \"pi-1b\"\nimage = \"practice\"\n");
+    assert_eq!(
+        names,
+        ["raspios-lite-arm64", "raspios-lite-arm64", "Practice"]
+    );
 }
 
 #[test]
@@ -287,7 +359,6 @@ fn one_mistake_is_one_problem() {
     let bench = Bench::new();
     let host = "[monitoring]\nnode_exporter = true\nhost = 9\n";
     for (from, to) in [
-        ("image = \"x.img\"\n", ""),
         ("image = \"x.img\"", "image = \"ftp://x\""),
         ("pi{n:02}", "pi{m}"),
         ("pi{n:02}", "pi_{n}"),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use comfy_table::Table;
 use serde_json::json;
 
-use super::workspace::Workspace;
+use super::workspace::{Pick, Workspace};
 use super::{Context, Refused, exit_code};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     let compression = packed::compression(args)?;
     let workspace = Workspace::open(context)?;
     let nodes = workspace.select(args.selection.nodes.as_deref())?;
-    let bases = workspace.bases(context, &nodes, args.selection.mechanism)?;
+    let bases = workspace.bases(context, &nodes, args.selection.mechanism, Pick::Newest)?;
     let out = args
         .selection
         .out

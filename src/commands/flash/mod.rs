@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use self::cards::Guard;
 use self::write::Run;
 use super::used::Maps;
-use super::workspace::Workspace;
+use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
@@ -36,7 +36,7 @@ pub(super) struct Target {
 pub(super) fn run(context: &mut Context<'_>, args: &FlashArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(context)?;
     let targets = targets(&workspace, args)?;
-    mint(context, workspace, targets, &args.card)
+    mint(context, workspace, targets, &args.card, Pick::Newest)
 }
 
 /// What was typed, as nodes with their cards.
@@ -81,6 +81,7 @@ pub(super) fn mint(
     workspace: Workspace,
     targets: Vec<Target>,
     args: &CardArgs,
+    pick: Pick,
 ) -> Result<ExitCode> {
     let (nodes, paths): (Vec<Node>, Vec<Option<PathBuf>>) = targets
         .into_iter()
@@ -97,7 +98,7 @@ pub(super) fn mint(
             "nobody is there to be asked: name the cards (NODE=CARD) and add --yes".into()
         ));
     }
-    let bases = workspace.bases(context, &nodes, args.mechanism)?;
+    let bases = workspace.bases(context, &nodes, args.mechanism, pick)?;
     let orders = workspace.orders(nodes, &bases, Path::new(""))?;
     let plan = plan::make(
         &workspace.cluster.name,

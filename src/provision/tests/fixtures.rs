@@ -37,7 +37,8 @@ pub(crate) fn minimal() -> Node {
         domain: None,
         board: None,
         image: Arc::new(Image {
-            source: ImageSource::Catalogue("practice".to_owned()),
+            source: ImageSource::Practice,
+            require_signature: false,
             sha256: None,
         }),
         user: Arc::new(User {

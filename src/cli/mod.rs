@@ -1,9 +1,15 @@
 //! The command line: what was typed, and the help texts. No I/O.
 
+mod images;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub use self::images::{
+    ImagesCommand, ImagesFetchArgs, ImagesListArgs, ImagesPruneArgs, ImagesTrustArgs,
+    ImagesVerifyArgs,
+};
 use crate::layout::Mechanism;
 
 /// Mint the SD cards of a whole Raspberry Pi cluster from one stock image.
@@ -63,6 +69,9 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
     },
+    /// Stock images: what there is, what is here, where it came from
+    #[command(subcommand, after_help = images::EXAMPLES)]
+    Images(ImagesCommand),
     /// Make a practice cluster and its images in a new directory
     Demo(DemoArgs),
     /// Print a completion script for a shell

@@ -1,0 +1,221 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+#[test]
+fn a_connection_that_is_cut_again_and_again_costs_no_byte_twice() {
+    let len = 24 * MIB;
+    let (server, wanted) = noisy(len, |answer| answer.cut_randomly(3, MIB));
+    let stored = Bench::new().arrives(&wanted);
+    assert_eq!(stored.note.len, len);
+    assert_eq!(server.sent("/a.img"), len);
+    assert!(server.asks().len() > 24);
+    // Each goes on from where the last one ended, and only if it is still the same.
+    let mut offset = 0;
+    for ask in server.asks() {
+        assert_eq!(ask.from.unwrap_or(0), offset);
+        assert_eq!(ask.if_range.is_some(), offset > 0);
+        offset += ask.sent;
+    }
+}
+
+#[test]
+fn a_later_run_goes_on_where_an_earlier_one_was_stopped() {
+    let len = 4 * MIB;
+    let (server, wanted) = noisy(len, |answer| answer);
+    let bench = interrupted(&server, &wanted, Answer::content(noise(len)));
+    assert_eq!(bench.store().len(), 1);
+    server.serve("/a.img", Answer::content(noise(len)));
+    bench.arrives(&wanted);
+    assert_eq!(
+        server.sent("/a.img"),
+        len - MIB,
+        "the first is still silent"
+    );
+    assert_eq!(server.asks()[0].from, Some(MIB));
+    assert_eq!(bench.store(), [digest_of(&noise(len)).to_string()]);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_again() {
+    let (server, wanted) = noisy(4 * MIB, |answer| answer.stall_after(MIB));
+    Bench::new().arrives(&wanted);
+    let asks = server.asks();
+    assert_eq!(asks.len(), 1, "the first is still silent");
+    assert_eq!(asks[0].from, Some(MIB));
+}
+
+#[test]
+fn ctrl_c_is_heard_while_a_server_is_silent() {
+    let (_server, wanted) = noisy(4 * MIB, |answer| answer.stall_after(MIB));
+    let mut bench = Bench::new();
+    // Only the wish to stop can end it in time.
+    bench.client.patience.silence = Duration::from_secs(30);
+    let bench = Bench {
+        client: Client::new(&Settings {
+            roots: Some(Vec::new()),
+            patience: bench.client.patience,
+        })
+        .expect("a client"),
+        ..bench
+    };
+    let interrupt = bench.interrupt.clone();
+    let start = Instant::now();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        interrupt
+            .flag()
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(matches!(bench.fails(&wanted), FetchError::Interrupted));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_file_that_changed_meanwhile_is_fetched_from_its_start() {
+    let bench = Bench::new();
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    let old = Content::Noise {
+        seed: 1,
+        len: 4 * MIB,
+    };
+    let answer = Answer::content(old).etag(Some("\"old\""));
+    server.serve("/a.img", answer.stall_after(MIB));
+    let other = Content::Noise {
+        seed: 2,
+        len: 3 * MIB,
+    };
+    wanted.promise.published = Some(digest_of(&other));
+    let (url, serving) = ("/a.img", &server);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            serving.serve(url, Answer::content(other).etag(Some("\"new\"")));
+        });
+        bench.arrives(&wanted);
+    });
+    let last = server.asks().pop().expect("an ask");
+    assert_eq!((last.from, last.status), (Some(MIB), 200));
+    assert_eq!(last.if_range.as_deref(), Some("\"old\""));
+}
+
+/// A bench on which 1 MiB of 4 has arrived, of what `first` serves.
+fn interrupted(server: &Server, wanted: &Wanted, first: Answer) -> Bench {
+    server.serve("/a.img", first.stall_after(MIB));
+    let bench = Bench::new();
+    let interrupt = bench.interrupt.clone();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        interrupt
+            .flag()
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(matches!(bench.fails(wanted), FetchError::Interrupted));
+    let settings = Settings {
+        roots: Some(Vec::new()),
+        patience: bench.client.patience,
+    };
+    Bench {
+        interrupt: Interrupt::default(),
+        client: Client::new(&settings).expect("a client"),
+        ..bench
+    }
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_sends_all_once_more() {
+    let (server, wanted) = noisy(4 * MIB, |answer| answer);
+    let bench = interrupted(&server, &wanted, Answer::content(noise(4 * MIB)));
+    server.serve("/a.img", Answer::content(noise(4 * MIB)).ignore_ranges());
+    bench.arrives(&wanted);
+}
+
+#[test]
+fn a_part_that_was_not_asked_for_is_not_taken_for_it() {
+    let (server, wanted) = noisy(4 * MIB, |answer| answer);
+    let bench = interrupted(&server, &wanted, Answer::content(noise(4 * MIB)));
+    server.serve("/a.img", Answer::content(noise(4 * MIB)).shift_ranges(512));
+    bench.arrives(&wanted);
+}
+
+#[test]
+fn a_file_that_has_become_shorter_is_fetched_from_its_start() {
+    let (server, mut wanted) = noisy(4 * MIB, |answer| answer);
+    let bench = interrupted(&server, &wanted, Answer::content(noise(4 * MIB)));
+    let short = Content::Noise {
+        seed: 9,
+        len: MIB / 2,
+    };
+    wanted.promise.published = Some(digest_of(&short));
+    server.serve("/a.img", Answer::content(short));
+    bench.arrives(&wanted);
+    assert!(server.asks().iter().any(|ask| ask.status == 416));
+}
+
+#[test]
+fn without_anything_to_tell_by_the_rest_is_not_trusted_to_belong_to_it() {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    let answer = || Answer::content(noise(2 * MIB)).etag(None);
+    server.serve("/a.img", answer().cut_after(MIB));
+    let bench = Bench::trusting(Some(&authority));
+    let wanted = Wanted {
+        url: server.url("/a.img"),
+        name: "a.img".to_owned(),
+        ..Wanted::default()
+    };
+    assert!(matches!(
+        bench.fails(&wanted),
+        FetchError::Unreachable { .. }
+    ));
+    assert!(server.asks().iter().all(|ask| ask.from.is_none()));
+}
+
+#[test]
+fn a_server_in_trouble_is_asked_again_after_a_while() {
+    for status in [429, 500, 503] {
+        let (server, wanted) = noisy(MIB, |answer| {
+            answer.fail_first(2, status).header("Retry-After", "0")
+        });
+        Bench::new().arrives(&wanted);
+        assert_eq!(server.asks().len(), 3);
+    }
+}
+
+#[test]
+fn patience_ends() {
+    let (server, wanted) = noisy(MIB, |answer| answer.fail_first(99, 502));
+    let error = Bench::new().fails(&wanted);
+    assert!(error.to_string().contains("502"), "{error}");
+    assert!(matches!(error, FetchError::Unreachable { attempts: 3, .. }));
+    assert_eq!(server.asks().len(), 3);
+}
+
+#[test]
+fn what_is_not_there_is_not_asked_for_again() {
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    wanted.url = server.url("/nothing");
+    let error = Bench::new().fails(&wanted);
+    assert!(error.is_missing(), "{error}");
+    assert_eq!(server.asks().len(), 1);
+}
+
+#[test]
+fn two_that_want_the_same_download_it_once() {
+    let len = 8 * MIB;
+    let (server, wanted) = noisy(len, |answer| answer.pause(Duration::from_millis(2)));
+    let bench = Bench::new();
+    let outcomes = thread::scope(|scope| {
+        let fetching: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| bench.fetch(&wanted).expect("a download")))
+            .collect();
+        let outcomes = fetching
+            .into_iter()
+            .map(|thread| thread.join().expect("a thread"));
+        outcomes.collect::<Vec<_>>()
+    });
+    let arrived = |outcome: &&Fetched| matches!(outcome, Fetched::Arrived(_));
+    assert_eq!(outcomes.iter().filter(arrived).count(), 1);
+    assert_eq!(server.sent("/a.img"), len);
+}

@@ -1,0 +1,112 @@
+//! Signatures: who vouches for an image.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::SystemTime;
+
+use super::{Image, ImageError, Images};
+use crate::base::fetch::{FetchError, Signed, Small};
+use crate::base::signature::SignatureError;
+use crate::report::event::Event;
+
+/// Signatures have a few hundred bytes.
+const MAX_LEN: u64 = 64 << 10;
+/// Bytes read at once.
+const PIECE_LEN: usize = 1 << 20;
+
+impl Images<'_> {
+    /// Checks the signature of an image that arrived, or whose signature is required,
+    /// and was not checked before by a key that is still trusted.
+    pub(super) fn vouch(&self, image: &mut Image, required: bool) -> Result<(), ImageError> {
+        let trusted = self.keys.certificates().map_err(ImageError::Keys)?;
+        let name = image.stored.note.name.clone();
+        if trusted.is_empty() {
+            return match required {
+                true => Err(refused(name, SignatureError::NoKeys)),
+                false => Ok(()),
+            };
+        }
+        let is_done = image.stored.note.signature.as_ref().is_some_and(|signed| {
+            let by =
+                |key: &crate::base::signature::Certificate| key.fingerprint() == signed.fingerprint;
+            trusted.iter().any(by)
+        });
+        if is_done || !(required || image.is_new) {
+            return Ok(());
+        }
+        match self.check_signature(image) {
+            Ok(()) => Ok(()),
+            Err(ImageError::Signature {
+                name,
+                source: source @ SignatureError::Bad(_),
+                ..
+            }) => {
+                // Tampered with: nobody shall find it here.
+                drop(image.stored.remove());
+                Err(ImageError::Signature {
+                    name,
+                    source,
+                    removed: true,
+                })
+            }
+            Err(error) if required => Err(error),
+            Err(error @ (ImageError::Unsigned { .. } | ImageError::Fetch(_))) => {
+                if matches!(error, ImageError::Fetch(FetchError::Interrupted)) {
+                    return Err(error);
+                }
+                self.notice(&format!("{name}: no signature was checked ({error})."));
+                Ok(())
+            }
+            Err(error @ ImageError::Signature { .. }) => {
+                self.notice(&error.to_string());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn notice(&self, message: &str) {
+        self.sink.send(Event::Noticed { message });
+    }
+
+    fn check_signature(&self, image: &mut Image) -> Result<(), ImageError> {
+        let name = image.stored.note.name.clone();
+        let url = format!("{}.sig", image.stored.note.url);
+        let signature = match self
+            .client()?
+            .get_small(&url, MAX_LEN, None, self.interrupt)
+        {
+            Ok(Small::Fresh(document)) => document.bytes,
+            Ok(Small::Unchanged) => return Err(ImageError::Unsigned { name, url }),
+            Err(error) if error.is_missing() => return Err(ImageError::Unsigned { name, url }),
+            Err(error) => return Err(error.into()),
+        };
+        let path = image.stored.path();
+        let unreadable = |source| ImageError::Store {
+            path: path.clone(),
+            source,
+        };
+        let file = File::open(&path).map_err(unreadable)?;
+        let mut data = BufReader::with_capacity(PIECE_LEN, file);
+        let verified = self
+            .keys
+            .verify(&signature, &mut data, &name, SystemTime::now())
+            .map_err(|source| refused(name, source))?;
+        image
+            .stored
+            .record_signature(Signed {
+                fingerprint: verified.fingerprint,
+                user_id: verified.user_id,
+                made: verified.made,
+            })
+            .map_err(unreadable)
+    }
+}
+
+fn refused(name: String, source: SignatureError) -> ImageError {
+    ImageError::Signature {
+        name,
+        source,
+        removed: false,
+    }
+}

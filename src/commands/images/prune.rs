@@ -1,0 +1,126 @@
+//! `cardmint images prune`: makes room.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use crate::base::Cache;
+use crate::base::prune::{self, Item, Kind, Limits};
+use crate::cli::ImagesPruneArgs;
+use crate::commands::{Context, Usage};
+use crate::exit::ExitCode;
+use crate::report::plain_table;
+use crate::ui::ask;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A cluster that nobody touched for a quarter of a year can wait for a download.
+const DEFAULT_DAYS: u32 = 90;
+
+pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<ExitCode> {
+    let cache = Cache::open_default()?;
+    let items = prune::items(&cache)?;
+    let chosen = prune::choose(items, SystemTime::now(), &limits(args));
+    let total: u64 = chosen.iter().map(|item| item.len).sum();
+    if !args.json {
+        if chosen.is_empty() {
+            context.tell("There is nothing to remove.")?;
+            return Ok(ExitCode::Done);
+        }
+        show(context, &chosen)?;
+    }
+    if !args.dry_run && !args.yes && !chosen.is_empty() {
+        if !ask::can_ask() {
+            bail!(Usage(
+                "nobody is there to be asked: add --yes, or --dry-run to see what would go".into()
+            ));
+        }
+        if !ask::confirm(&format!("Remove these, {} in all?", HumanBytes(total)))? {
+            context.tell("Nothing was removed.")?;
+            return Ok(ExitCode::Done);
+        }
+    }
+    let mut removed = Vec::new();
+    let mut in_use = Vec::new();
+    for item in chosen {
+        let is_gone = args.dry_run
+            || prune::remove(&item).with_context(|| format!("removing {}", item.path.display()))?;
+        if is_gone { &mut removed } else { &mut in_use }.push(item);
+    }
+    let freed: u64 = removed.iter().map(|item| item.len).sum();
+    if args.json {
+        let list = |items: &[Item]| -> Vec<_> { items.iter().map(to_json).collect() };
+        let report = json!({
+            "dry_run": args.dry_run,
+            "removed": list(&removed),
+            "in_use": list(&in_use),
+            "freed": freed,
+        });
+        serde_json::to_writer_pretty(&mut *context.out, &report)?;
+        writeln!(context.out)?;
+        return Ok(ExitCode::Done);
+    }
+    for item in &in_use {
+        context.tell(format_args!("{} is in use and stays.", item.name))?;
+    }
+    match args.dry_run {
+        true => context.tell(format_args!("This would free {}.", HumanBytes(freed)))?,
+        false => context.tell(format_args!("Freed {}.", HumanBytes(freed)))?,
+    }
+    Ok(ExitCode::Done)
+}
+
+fn limits(args: &ImagesPruneArgs) -> Limits {
+    let days = match (args.all, args.unused_for, args.max_size) {
+        (true, ..) => Some(0),
+        (false, None, Some(_)) => None,
+        (false, days, _) => Some(days.unwrap_or(DEFAULT_DAYS)),
+    };
+    Limits {
+        unused_for: days.map(|days| days * DAY),
+        total_len: args.max_size,
+    }
+}
+
+fn show(context: &mut Context<'_>, items: &[Item]) -> Result<()> {
+    let mut table = plain_table();
+    table.set_header(["", "what", "size", "last used"]);
+    for item in items {
+        let what = match item.kind {
+            Kind::Image => "image",
+            Kind::Partial => "unfinished download",
+            Kind::Unpacked => "unpacked base",
+            Kind::Compressed => "base, compressed anew",
+        };
+        let name: String = item.name.chars().take(48).collect();
+        table.add_row([
+            name,
+            what.to_owned(),
+            HumanBytes(item.len).to_string(),
+            ago(item.last_used),
+        ]);
+    }
+    writeln!(context.out, "{}", table.trim_fmt())?;
+    Ok(())
+}
+
+fn ago(time: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(time).unwrap_or_default();
+    match age.as_secs() / DAY.as_secs() {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    }
+}
+
+fn to_json(item: &Item) -> serde_json::Value {
+    let last_used = jiff::Timestamp::try_from(item.last_used).ok();
+    json!({
+        "kind": item.kind,
+        "name": item.name,
+        "path": item.path.display().to_string(),
+        "len": item.len,
+        "last_used": last_used,
+    })
+}
