@@ -1,9 +1,42 @@
 //! What `fuzz/` calls: each function takes any bytes, and fails by panicking where
 //! a reader breaks its promise.
 
+use std::time::SystemTime;
+
 use crate::base::MemBase;
+use crate::base::catalogue::OsList;
+use crate::base::signature::{Certificate, policy};
 use crate::base::xz::trailer;
 use crate::output::splice::Frames;
+
+/// Bytes as a list of images. Every name that is shown leads back to an entry.
+///
+/// # Panics
+/// Where one does not.
+pub fn os_list(bytes: &[u8]) {
+    let Ok(list) = OsList::parse(bytes) else {
+        return;
+    };
+    for (entry, name) in list.entries().iter().zip(list.names()).take(50) {
+        assert!(!entry.name.chars().any(char::is_control));
+        if let Ok(found) = list.find(&name) {
+            assert!(found.url == entry.url || found.full_slug() == name);
+        }
+    }
+}
+
+/// Bytes as a key, and as a signature by nobody.
+pub fn signature(bytes: &[u8]) {
+    let keys = Certificate::parse(bytes, "fuzz").unwrap_or_default();
+    let mut data = &b"data"[..];
+    drop(policy::verify(
+        &keys,
+        bytes,
+        &mut data,
+        "fuzz",
+        SystemTime::UNIX_EPOCH,
+    ));
+}
 
 /// Bytes as the end of an xz file and, because no fuzzer guesses a checksum, as
 /// what an index with right checksums holds.

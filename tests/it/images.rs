@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -588,6 +589,44 @@ fn a_killed_download_is_taken_up() {
     let last = publisher.server.asks_for(path).pop().expect("an ask");
     assert!(last.from.expect("a range") >= 24 << 20, "{last:?}");
     publisher.run(&["images", "verify"]).expect(0);
+}
+
+/// Digest of a server's noise.
+fn digest_of(content: &Content) -> String {
+    let mut child = Command::new("sha256sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sha256sum");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let mut piece = vec![0; 1 << 20];
+    for offset in (0..content.len()).step_by(piece.len()) {
+        content.read(&mut piece, offset);
+        stdin.write_all(&piece).expect("a pipe");
+    }
+    drop(stdin);
+    let output = child.wait_with_output().expect("a digest");
+    String::from_utf8(output.stdout).expect("UTF-8")[..64].to_owned()
+}
+
+#[test]
+fn a_gigabyte_arrives_over_a_bad_line_without_a_byte_twice() {
+    let scratch = Scratch::new();
+    let server = Server::http();
+    let noise = || Content::Noise {
+        seed: 11,
+        len: 1 << 30,
+    };
+    let path = "/gigabyte.img";
+    server.serve(path, Answer::content(noise()).cut_randomly(17, 16 << 20));
+    let (url, sha256) = (server.url(path), digest_of(&noise()));
+    let run = scratch.cardmint(&["images", "fetch", &url, "--sha256", &sha256, "--json"]);
+    let json = run.expect(0).json();
+    assert_eq!(json[0]["sha256"], sha256);
+    assert_eq!(server.sent(path), 1 << 30);
+    let cuts = server.asks_for(path).len();
+    assert!(cuts > 60, "{cuts}");
+    eprintln!("{cuts} connections");
 }
 
 #[test]

@@ -38,10 +38,15 @@ impl Content {
             }
             Self::File(file, _) => file.read_exact_at(buf, offset).expect("bytes"),
             Self::Noise { seed, .. } => {
-                for (index, byte) in buf.iter_mut().enumerate() {
-                    let at = offset + index as u64;
-                    *byte = noise(seed ^ (at / 8)).to_le_bytes()
-                        [usize::try_from(at % 8).expect("small")];
+                let mut at = offset;
+                let mut rest = buf;
+                while !rest.is_empty() {
+                    let word = noise(seed ^ (at / 8)).to_le_bytes();
+                    let word = &word[usize::try_from(at % 8).expect("small")..];
+                    let n = word.len().min(rest.len());
+                    let (head, tail) = rest.split_at_mut(n);
+                    head.copy_from_slice(&word[..n]);
+                    (rest, at) = (tail, at + n as u64);
                 }
             }
         }

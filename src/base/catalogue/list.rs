@@ -4,6 +4,8 @@
 //! Publishers write them by hand, and add fields. What is not understood is passed
 //! over: an entry that is wrong counts for nothing and does no harm to the others.
 
+use std::collections::HashMap;
+
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
@@ -207,6 +209,22 @@ impl OsList {
             name: name.to_owned(),
             names: names.collect(),
         })
+    }
+
+    /// What each entry is called in a manifest, as briefly as it is clear.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut urls: HashMap<String, Option<&str>> = HashMap::new();
+        for entry in &self.entries {
+            urls.entry(entry.slug())
+                .and_modify(|url| *url = url.filter(|url| *url == entry.url))
+                .or_insert(Some(&entry.url));
+        }
+        let name = |entry: &Entry| match urls.get(&entry.slug()) {
+            Some(Some(_)) => entry.slug(),
+            _ => entry.full_slug(),
+        };
+        self.entries.iter().map(name).collect()
     }
 
     fn nearest(&self, name: &str) -> Vec<String> {

@@ -165,6 +165,7 @@ fn names_that_several_have_are_told_apart() {
     let error = list.find("lite").unwrap_err().to_string();
     assert!(error.contains("one/lite, two/lite"), "{error}");
     assert_eq!(list.find("two/lite").unwrap().url, "https://a/2");
+    assert_eq!(list.names(), ["one/lite", "one/lite", "two/lite"]);
 }
 
 #[test]

@@ -56,6 +56,32 @@ impl Arrival {
         self.changed.notify_all();
     }
 
+    /// Sees to it that what arrives gets to the disk while more arrives: a single
+    /// sync at the end would take as long as all of it takes to write.
+    pub(super) fn write_back(&self) {
+        const STEP: u64 = 32 << 20;
+        let mut synced = 0;
+        let mut state = self.lock();
+        while state.end.is_none() {
+            match &state.file {
+                Some(file) if state.len >= synced + STEP => {
+                    let (file, len) = (Arc::clone(file), state.len);
+                    drop(state);
+                    // What fails here fails again, and is told, at the end.
+                    drop(file.sync_data());
+                    synced = len;
+                    state = self.lock();
+                }
+                _ => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
     /// Bytes that have arrived.
     pub(super) fn len(&self) -> u64 {
         self.lock().len

@@ -214,6 +214,7 @@ impl Fetching<'_> {
             // What cannot be unpacked on the way is left to whoever opens the image,
             // who is then told why.
             let taking = scope.spawn(move || spool::take_in(arriving.follow(), &dir, interrupt));
+            scope.spawn(|| arrival.write_back());
             let outcome = self.download(&mut partial, &arrival);
             // Ends the other thread, whatever happened.
             arrival.lose();

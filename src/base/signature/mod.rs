@@ -2,7 +2,7 @@
 
 mod certificate;
 mod keyring;
-mod policy;
+pub(crate) mod policy;
 #[cfg(test)]
 mod tests;
 

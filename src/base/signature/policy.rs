@@ -24,7 +24,7 @@ const SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 const RSA_2048_LEN: usize = 2 + 256 + 2 + 1;
 
 /// Checks that one of `keys` made `signature` of `data`, and was free to.
-pub(super) fn verify(
+pub(crate) fn verify(
     keys: &[Certificate],
     signature: &[u8],
     data: &mut dyn Read,

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use tempfile::NamedTempFile;
 
-use super::decoder::{Decoder, Tee};
+use super::decoder::{Counting, Decoder};
 use super::{UNFINISHED, copy, spool_path};
 use crate::base::cache::{Cache, Known, Stamp};
 use crate::base::read_at::RawFile;
@@ -85,7 +85,7 @@ fn unpack(
     if format == Format::Raw {
         return copy::copy(&mut input, target, interrupt, &mut |unpacked| unpacked).ok();
     }
-    let input = Tee::new(input);
+    let input = Counting::new(input);
     let consumed = input.consumed();
     let mut decoder = Decoder::parallel(format, input).ok()?;
     let mut progressed = |_| consumed.load(Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
+use std::thread;
 
 use super::PIECE_LEN;
 use crate::base::chunk::{ChunkHasher, Chunker};
@@ -43,12 +44,14 @@ pub(super) fn copy(
 ) -> Result<(Sha256Digest, ChunkDigests), CopyError> {
     let mut hasher = ChunkHasher::new();
     let mut write = |offset: u64, chunk: &[u8]| {
-        hasher.update(chunk);
-        let Some(target) = target else { return Ok(()) };
-        for run in data_runs(chunk) {
-            target.write_all_at(&chunk[run.clone()], offset + run.start as u64)?;
-        }
-        Ok(())
+        thread::scope(|scope| {
+            scope.spawn(|| hasher.update(chunk));
+            let Some(target) = target else { return Ok(()) };
+            for run in data_runs(chunk) {
+                target.write_all_at(&chunk[run.clone()], offset + run.start as u64)?;
+            }
+            Ok(())
+        })
     };
     let mut chunker = Chunker::default();
     let mut piece = vec![0; PIECE_LEN];

@@ -19,20 +19,20 @@ use crate::base::{Format, Sha256Digest};
 const XZ_MEMORY_LIMIT: u64 = 256 << 20;
 
 /// What blocks decoded ahead may take; with more, fewer are decoded at a time.
-const XZ_AHEAD_LIMIT: u64 = 128 << 20;
+const XZ_AHEAD_LIMIT: u64 = 112 << 20;
 
 /// A decompressor.
 pub(super) enum Decoder<R: Read> {
-    Xz(xz2::bufread::XzDecoder<BufReader<Tee<R>>>),
-    Gzip(flate2::bufread::MultiGzDecoder<BufReader<Tee<R>>>),
-    Zstd(zstd::stream::read::Decoder<'static, BufReader<Tee<R>>>),
-    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<Tee<R>>>),
+    Xz(xz2::bufread::XzDecoder<BufReader<R>>),
+    Gzip(flate2::bufread::MultiGzDecoder<BufReader<R>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<R>>),
 }
 
 impl<R: Read> Decoder<R> {
     /// The same, though xz on all processors; of several streams of xz it reads
     /// only the first.
-    pub(super) fn parallel(format: Format, input: Tee<R>) -> io::Result<Self> {
+    pub(super) fn parallel(format: Format, input: R) -> io::Result<Self> {
         if format != Format::Xz {
             return Self::new(format, input);
         }
@@ -46,7 +46,7 @@ impl<R: Read> Decoder<R> {
         Ok(Self::Xz(xz2::bufread::XzDecoder::new_stream(input, stream)))
     }
 
-    pub(super) fn new(format: Format, input: Tee<R>) -> io::Result<Self> {
+    pub(super) fn new(format: Format, input: R) -> io::Result<Self> {
         let input = BufReader::with_capacity(PIECE_LEN, input);
         Ok(match format {
             Format::Gzip => Self::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
@@ -69,8 +69,8 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    /// The digest of the whole file, after making sure that all of it was used.
-    pub(super) fn finish(self) -> io::Result<Sha256Digest> {
+    /// What it read from, after making sure that all of it was used.
+    pub(super) fn finish(self) -> io::Result<R> {
         let mut input = match self {
             Self::Xz(decoder) => decoder.into_inner(),
             Self::Gzip(decoder) => decoder.into_inner(),
@@ -80,7 +80,7 @@ impl<R: Read> Decoder<R> {
         if input.read(&mut [0])? != 0 {
             return Err(io::Error::other("something was appended"));
         }
-        Ok(input.into_inner().finish())
+        Ok(input.into_inner())
     }
 }
 
@@ -104,18 +104,16 @@ impl Read for FromStart<'_> {
     }
 }
 
-/// Digests what is read.
-pub(super) struct Tee<R> {
+/// Counts what is read.
+pub(super) struct Counting<R> {
     input: R,
-    hasher: sha2::Sha256,
     consumed: Arc<AtomicU64>,
 }
 
-impl<R: Read> Tee<R> {
+impl<R: Read> Counting<R> {
     pub(super) fn new(input: R) -> Self {
         Self {
             input,
-            hasher: sha2::Sha256::new(),
             consumed: Arc::default(),
         }
     }
@@ -123,6 +121,29 @@ impl<R: Read> Tee<R> {
     /// How many bytes have been read, also once a decoder owns this.
     pub(super) fn consumed(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.consumed)
+    }
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        self.consumed.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Digests what is read.
+pub(super) struct Tee<R> {
+    input: R,
+    hasher: sha2::Sha256,
+}
+
+impl<R: Read> Tee<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self {
+            input,
+            hasher: sha2::Sha256::new(),
+        }
     }
 
     /// Digest of what was read.
@@ -135,7 +156,6 @@ impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(buf)?;
         self.hasher.update(&buf[..n]);
-        self.consumed.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use self::archive::ArchiveError;
 pub(super) use self::arriving::{TakenIn, take_in};
 use self::copy::CopyError;
-use self::decoder::{Decoder, FromStart, Tee};
+use self::decoder::{Counting, Decoder, FromStart, Tee};
 use super::cache::{Cache, Known, Stamp, lock_dir};
 use super::read_at::RawFile;
 use super::{BaseError, ChunkDigests, Digests, Format, Sha256Digest};
@@ -96,13 +96,15 @@ impl Spooling<'_> {
     }
 
     fn unpack(&self, file: &File, target: &File) -> Result<Digests, BaseError> {
-        let input = Tee::new(FromStart::of(file));
+        let input = Counting::new(FromStart::of(file));
         let consumed = input.consumed();
         let consumed = || consumed.load(Ordering::Relaxed);
         let failed = |error: &io::Error| self.failed(error, consumed());
-        let mut decoder = Decoder::new(self.format, input).map_err(|error| failed(&error))?;
+        let mut decoder =
+            Decoder::new(self.format, Tee::new(input)).map_err(|error| failed(&error))?;
         let (raw, chunks) = self.copy(decoder.as_read(), &|_| consumed(), target)?;
-        let published = decoder.finish().map_err(|error| failed(&error))?;
+        let input = decoder.finish().map_err(|error| failed(&error))?;
+        let published = input.finish();
         Ok(Digests {
             published,
             raw,

@@ -88,18 +88,18 @@ fn show(context: &mut Context<'_>, stored: &Stored) -> Result<()> {
 /// The entries of a list, each with what a manifest calls it.
 fn entries(context: &mut Context<'_>, cache: &Cache, url: &str, as_json: bool) -> Result<ExitCode> {
     let list = open(context, cache)?.list(Some(url))?;
-    let name = |entry: &Entry| {
-        let short = entry.slug();
-        let is_clear = list.find(&short).is_ok_and(|found| found.url == entry.url);
-        format!("{url}#{}", if is_clear { short } else { entry.full_slug() })
-    };
+    let named: Vec<(&Entry, String)> = list
+        .entries()
+        .iter()
+        .zip(list.names())
+        .map(|(entry, name)| (entry, format!("{url}#{name}")))
+        .collect();
     if as_json {
-        let all: Vec<_> = list
-            .entries()
+        let all: Vec<_> = named
             .iter()
-            .map(|entry| {
+            .map(|(entry, name)| {
                 json!({
-                    "image": name(entry),
+                    "image": name,
                     "name": entry.name,
                     "categories": entry.categories,
                     "description": entry.description,
@@ -117,7 +117,7 @@ fn entries(context: &mut Context<'_>, cache: &Cache, url: &str, as_json: bool) -
         writeln!(context.out)?;
         return Ok(ExitCode::Done);
     }
-    for entry in list.entries() {
+    for (entry, name) in &named {
         let len = entry
             .download_len
             .map(|len| format!(", {}", HumanBytes(len)));
@@ -127,7 +127,7 @@ fn entries(context: &mut Context<'_>, cache: &Cache, url: &str, as_json: bool) -
             "{} ({date}{})\n  image = \"{}\"",
             entry.name,
             len.unwrap_or_default(),
-            name(entry)
+            name
         )?;
     }
     if list.skipped() > 0 {
