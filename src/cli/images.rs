@@ -7,12 +7,13 @@ use clap::{Args, Subcommand, ValueHint};
 use crate::base::Sha256Digest;
 
 pub(super) const EXAMPLES: &str = "\
-An IMAGE is a name that `cardmint images list` shows, such as raspios-lite-arm64 or
-raspios-lite-arm64@2026-06-18; an address; or LIST#ENTRY with the address of a list
-in the format of Raspberry Pi Imager. The same goes into `image` in cluster.toml.
+An IMAGE is a name that `cardmint images list` shows, raspios-lite-arm64 or
+raspios-lite-arm64@2026-06-18; an address; or LIST#ENTRY with the address of
+a list in the format of Raspberry Pi Imager. The same goes into `image` in
+cluster.toml.
 
 Examples:
-  cardmint images fetch                      looks for newer images for this cluster
+  cardmint images fetch                looks for newer images for this cluster
   cardmint images fetch raspios-lite-armhf
   cardmint images list --from https://example.org/os_list.json
   cardmint images prune --unused-for 30";

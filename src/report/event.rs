@@ -12,6 +12,13 @@ pub enum Event<'a> {
         /// Bytes to go through; 0 where nobody knows.
         total: u64,
     },
+    /// `done` bytes were behind us when the task began: they say nothing of its speed.
+    Resumed {
+        /// The task's name, as in [`Event::Started`].
+        task: &'a str,
+        /// Bytes done before, of the `total` announced.
+        done: u64,
+    },
     /// `done` bytes of the task are behind us.
     Progressed {
         /// The task's name, as in [`Event::Started`].

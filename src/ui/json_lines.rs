@@ -38,6 +38,9 @@ impl Sink for JsonLines {
             Event::Started { task, verb, total } => {
                 json!({ "event": "started", "task": task, "verb": verb, "total": total })
             }
+            Event::Resumed { task, done } => {
+                json!({ "event": "progressed", "task": task, "done": done })
+            }
             Event::Progressed { task, done } if self.is_due(task) => {
                 json!({ "event": "progressed", "task": task, "done": done })
             }

@@ -100,6 +100,14 @@ impl Sink for Progress {
                     bar.set_position(done);
                 }
             }
+            Event::Resumed { task, done } => {
+                if let Ok(tasks) = self.tasks.lock()
+                    && let Some(bar) = tasks.get(task)
+                {
+                    bar.set_position(done);
+                    bar.reset_eta();
+                }
+            }
             Event::Ended { task } => {
                 if let Ok(mut tasks) = self.tasks.lock()
                     && let Some(bar) = tasks.remove(task)

@@ -107,6 +107,7 @@ impl Download<'_> {
                     url: self.wanted.url.clone(),
                     attempts,
                     what,
+                    kept: self.partial.len > 0,
                 });
             }
             if came_further && wait.is_none() {
@@ -312,6 +313,10 @@ impl Download<'_> {
                 task: &self.wanted.name,
                 verb: "downloading",
                 total: total.unwrap_or(0),
+            });
+            self.sink.send(Event::Resumed {
+                task: &self.wanted.name,
+                done: self.partial.len,
             });
         }
     }

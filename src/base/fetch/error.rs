@@ -60,8 +60,7 @@ pub enum FetchError {
     },
     /// Too many attempts without a byte.
     #[error(
-        "{url}: gave up after {attempts} attempts without getting further ({what}). What has \
-         arrived is kept: the next run goes on from there"
+        "{url}: gave up after {attempts} attempts ({what}){}", going_on(*.kept)
     )]
     Unreachable {
         /// The address.
@@ -70,6 +69,8 @@ pub enum FetchError {
         attempts: u32,
         /// What went wrong the last time.
         what: String,
+        /// Whether a part has arrived, which is kept.
+        kept: bool,
     },
     /// What arrived is not what was promised.
     #[error(
@@ -184,6 +185,13 @@ impl FetchError {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn going_on(kept: bool) -> &'static str {
+    match kept {
+        true => ". What has arrived is kept: the next run goes on from there",
+        false => "",
     }
 }
 

@@ -111,6 +111,7 @@ impl Client {
                         url: request.url.to_owned(),
                         attempts,
                         what,
+                        kept: false,
                     });
                 }
                 interrupt.check()?;

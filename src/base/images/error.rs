@@ -28,7 +28,10 @@ pub enum ImageError {
         known: String,
     },
     /// It is not here, and the network is not there.
-    #[error("{name} is not on this computer, and cannot be fetched")]
+    #[error(
+        "{name} is not on this computer, and cannot be fetched; is there a network? With an image \
+         file, give its path"
+    )]
     NotHere {
         /// Name as it was given.
         name: String,
