@@ -1,6 +1,8 @@
 //! Where an image that is not here comes from.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
 use super::{ImageError, Images, Request, Source, side_files};
 use crate::base::catalogue::{Catalogue, Entry, ImageName, KnownImage, OsList};
@@ -142,11 +144,16 @@ impl Images<'_> {
             // The client judges it; what lies beside it is no more to be trusted.
             return Ok(Found::unknown(url.to_owned()));
         }
-        let found = match self.client()?.final_url(url, self.interrupt) {
-            Ok(found) => found,
-            // Not every server answers HEAD.
-            Err(FetchError::Refused { .. }) => url.to_owned(),
-            Err(error) => return Err(error.into()),
+        let found = if names_a_file(url) {
+            // It may lead on to an address without a name, or one that soon expires.
+            url.to_owned()
+        } else {
+            match self.client()?.final_url(url, self.interrupt) {
+                Ok(found) => found,
+                // Not every server answers HEAD.
+                Err(FetchError::Refused { .. }) => url.to_owned(),
+                Err(error) => return Err(error.into()),
+            }
         };
         match request.sha256 {
             Some(_) => Ok(Found::unknown(found)),
@@ -197,6 +204,18 @@ fn from_entry(entry: &Entry, list: &str) -> Found {
         released: date_in(&crate::base::fetch::file_name(&entry.url))
             .or_else(|| entry.release_date.clone()),
     }
+}
+
+/// Whether an address is that of a file, and not one such as `…/latest`.
+fn names_a_file(url: &str) -> bool {
+    const EXTENSIONS: [&str; 7] = ["img", "raw", "xz", "gz", "zst", "bz2", "zip"];
+    let name = crate::base::fetch::file_name(url);
+    let extension = Path::new(&name).extension().and_then(OsStr::to_str);
+    extension.is_some_and(|own| {
+        EXTENSIONS
+            .iter()
+            .any(|known| own.eq_ignore_ascii_case(known))
+    })
 }
 
 /// The date that a file name begins with, as those of Raspberry Pi OS do.

@@ -1,0 +1,208 @@
+use super::*;
+
+#[test]
+fn what_does_not_keep_its_promise_is_refused_and_gone() {
+    let publisher = Publisher::new();
+    for (key, value) in [
+        (
+            "image_download_sha256",
+            json!(sha256(&base("trixie-arm64"))),
+        ),
+        ("extract_sha256", json!(sha256(&publisher.image))),
+        ("image_download_size", json!(1_000_000_000)),
+    ] {
+        let mut entry = publisher.entry(&publisher.image, PATH, "2026-06-18");
+        entry[key] = value;
+        publisher.list(&json!([entry]));
+        publisher
+            .run(&["images", "fetch", "raspios-lite-arm64"])
+            .expect(3);
+        let here = publisher
+            .run(&["images", "list", "--json"])
+            .expect(0)
+            .json();
+        assert_eq!(here["here"], json!([]), "{key}");
+    }
+    // Nor is anything built of what the manifest does not mean.
+    publisher.release(&publisher.image, PATH, "2026-06-18");
+    publisher.cluster("raspios-lite-arm64");
+    let wrong = "sha256 = \"acff736ca7945e3b305f07cda4abdb870910e12634991da69783611756e381b3\"\n";
+    publisher.edit("\n[user]", &format!("{wrong}\n[user]"));
+    let run = publisher.run(&["build"]).expect(2);
+    run.says(&["is not that of raspios-lite-arm64, which is of 2026-06-18 now"]);
+    assert!(!publisher.scratch.path("c/images").exists());
+}
+
+/// Makes a key and signs the image with it; the key's file.
+fn sign(publisher: &Publisher) -> PathBuf {
+    let home = tempfile::Builder::new()
+        .prefix("g")
+        .tempdir_in("/tmp")
+        .expect("a directory");
+    let gpg = |args: &[&str]| {
+        let status = Command::new("gpg")
+            .env("GNUPGHOME", home.path())
+            .args([
+                "--batch",
+                "--yes",
+                "--quiet",
+                "--pinentry-mode",
+                "loopback",
+                "--passphrase",
+                "",
+            ])
+            .args(args)
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.expect("gpg").success(), "{args:?}");
+    };
+    let (key, image) = (
+        publisher.scratch.path("key.asc"),
+        publisher.image.display().to_string(),
+    );
+    gpg(&[
+        "--quick-generate-key",
+        "Downloads Key",
+        "ed25519",
+        "sign",
+        "never",
+    ]);
+    gpg(&[
+        "--armor",
+        "--output",
+        key.to_str().expect("UTF-8"),
+        "--export",
+    ]);
+    gpg(&["--detach-sign", &image]);
+    let mut stop = Command::new("gpgconf");
+    drop(
+        stop.env("GNUPGHOME", home.path())
+            .args(["--kill", "all"])
+            .status(),
+    );
+    key
+}
+
+#[test]
+fn signatures_are_checked_by_keys_that_are_trusted() {
+    let publisher = Publisher::new();
+    let key = sign(&publisher);
+    let key = key.to_str().expect("UTF-8");
+    let signature = fs::read(format!("{}.sig", publisher.image.display())).expect("a signature");
+    let side = format!("{PATH}.sig");
+    publisher.cluster("raspios-lite-arm64");
+    publisher.edit("\n[user]", "require_signature = true\n\n[user]");
+    publisher
+        .run(&["plan"])
+        .expect(3)
+        .says(&["no key is trusted"]);
+    // A key is not trusted by the way.
+    publisher
+        .run(&["images", "trust", key])
+        .expect(2)
+        .says(&["--yes"]);
+    publisher.run(&["images", "trust", key, "--yes"]).expect(0);
+    publisher
+        .run(&["plan"])
+        .expect(3)
+        .says(&["bears no signature"]);
+    publisher.serve(&side, Answer::bytes(signature.clone()));
+    publisher.run(&["plan"]).expect(0);
+    let here = publisher
+        .run(&["images", "list", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(here["here"][0]["signature"]["user_id"], "Downloads Key");
+    // Checked once.
+    publisher.serve(&side, Answer::status(404));
+    publisher.run(&["plan"]).expect(0);
+    assert_eq!(publisher.downloads(), 1);
+    // One that does not fit is nobody's image, required or not.
+    publisher.edit("require_signature = true\n", "");
+    publisher
+        .run(&["images", "prune", "--all", "--yes"])
+        .expect(0);
+    let mut bytes = fs::read(&publisher.image).expect("an image");
+    bytes.extend([0; 4]);
+    fs::write(&publisher.image, bytes).expect("an image");
+    publisher.serve(PATH, Answer::content(Content::file(&publisher.image)));
+    publisher.release(&publisher.image, PATH, "2026-06-18");
+    publisher.serve(&side, Answer::bytes(signature));
+    let run = publisher.run(&["plan"]).expect(3);
+    run.says(&["its signature does not fit", "thrown away"]);
+    let here = publisher
+        .run(&["images", "list", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(here["here"], json!([]));
+    let listed = publisher
+        .run(&["images", "trust", "--json"])
+        .expect(0)
+        .json();
+    let fingerprint = listed[0]["fingerprint"].as_str().expect("a fingerprint");
+    publisher
+        .run(&["images", "trust", "--remove", fingerprint])
+        .expect(0);
+    publisher.run(&["plan"]).expect(0);
+}
+
+#[test]
+fn what_rots_in_the_cache_is_noticed_and_fetched_again() {
+    let publisher = Publisher::new();
+    publisher
+        .run(&["images", "fetch", "raspios-lite-arm64"])
+        .expect(0);
+    publisher.cluster("raspios-lite-arm64");
+    let stored = publisher.stored();
+    let rot = || {
+        let mut bytes = fs::read(&stored).expect("an image");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&stored, bytes).expect("an image");
+    };
+    rot();
+    let run = publisher.run(&["images", "verify"]).expect(4);
+    assert!(run.stdout.contains("DAMAGED"), "{}", run.stdout);
+    let run = publisher.run(&["build"]).expect(0);
+    assert!(
+        run.stderr.contains("is no longer what arrived"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(publisher.downloads(), 2);
+    publisher.run(&["images", "verify"]).expect(0);
+}
+
+#[test]
+fn what_rots_unnoticed_is_noticed_by_its_use() {
+    let publisher = Publisher::new();
+    publisher
+        .run(&["images", "fetch", "raspios-lite-arm64"])
+        .expect(0);
+    publisher.cluster("raspios-lite-arm64");
+    // A disk that rots changes no times; this is as near as a test comes to it.
+    let stored = publisher.stored();
+    let mut bytes = fs::read(&stored).expect("an image");
+    let range = bytes.len() / 4..bytes.len() / 2;
+    bytes[range].fill(0);
+    fs::write(&stored, bytes).expect("an image");
+    let note = stored.with_file_name("note.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&note).expect("a note")).expect("JSON");
+    json["stamp"] = stamp(&stored);
+    fs::write(&note, json.to_string()).expect("a note");
+    publisher.run(&["build"]).expect(1).says(&["damaged"]);
+    publisher.run(&["build"]).expect(0);
+    assert_eq!(publisher.downloads(), 2);
+}
+
+/// What a note says of a file as it is now.
+fn stamp(path: &PathBuf) -> Value {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = fs::metadata(path).expect("metadata");
+    let ns = |seconds: i64, ns: i64| seconds * 1_000_000_000 + ns;
+    json!({
+        "dev": file.dev(), "ino": file.ino(), "len": file.len(),
+        "modified_ns": ns(file.mtime(), file.mtime_nsec()),
+        "changed_ns": ns(file.ctime(), file.ctime_nsec()),
+    })
+}
