@@ -106,6 +106,33 @@ fn a_zip_with_another_method_is_not_damaged() {
 }
 
 #[test]
+fn a_path_in_a_zip_leads_nowhere() {
+    use zip::write::{SimpleFileOptions, ZipWriter};
+    let bench = Bench::new();
+    let bytes = sample(50_000, 1);
+    for name in [
+        "../../evil.img",
+        "/tmp/cardmint-evil.img",
+        "a/../../evil.img",
+    ] {
+        let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file(name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(&bytes).unwrap();
+        let packed = zip.finish().unwrap().into_inner();
+        let path = bench.put("base.zip", &packed);
+        assert!(read(&bench, &path).unwrap() == bytes, "{name}");
+    }
+    assert!(!Path::new("/tmp/cardmint-evil.img").exists());
+    let outside = bench.dir.path().parent().unwrap().join("evil.img");
+    assert!(!outside.exists());
+    let strays = fs::read_dir(bench.dir.path()).unwrap().flatten();
+    let strays: Vec<_> = strays
+        .filter(|entry| entry.file_name() == "evil.img")
+        .collect();
+    assert!(strays.is_empty());
+}
+
+#[test]
 fn what_macos_adds_to_a_zip_is_no_second_image() {
     let bytes = sample(50_000, 1);
     let bench = Bench::new();
