@@ -167,7 +167,7 @@ impl<'a> Images<'a> {
             None => self.get_from_network(request)?,
         };
         self.store.touch(&image.stored);
-        self.vouch(&mut image, request.require_signature)?;
+        self.vouch(&mut image, request)?;
         Ok(image)
     }
 

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::time::SystemTime;
 
-use super::{Image, ImageError, Images};
-use crate::base::fetch::{FetchError, Signed, Small};
-use crate::base::signature::SignatureError;
+use super::{Image, ImageError, Images, Request};
+use crate::base::fetch::{Signed, Small};
+use crate::base::signature::{Certificate, SignatureError};
 use crate::report::event::Event;
 
 /// Signatures have a few hundred bytes.
@@ -15,9 +15,11 @@ const MAX_LEN: u64 = 64 << 10;
 const PIECE_LEN: usize = 1 << 20;
 
 impl Images<'_> {
-    /// Checks the signature of an image that arrived, or whose signature is required,
-    /// and was not checked before by a key that is still trusted.
-    pub(super) fn vouch(&self, image: &mut Image, required: bool) -> Result<(), ImageError> {
+    /// Checks the signature of an image that arrived, that somebody asks to look at
+    /// again, or whose signature is required; unless it was checked before by a key
+    /// that is still trusted.
+    pub(super) fn vouch(&self, image: &mut Image, request: &Request) -> Result<(), ImageError> {
+        let required = request.require_signature;
         let trusted = self.keys.certificates().map_err(ImageError::Keys)?;
         let name = image.stored.note.name.clone();
         if trusted.is_empty() {
@@ -26,21 +28,24 @@ impl Images<'_> {
                 false => Ok(()),
             };
         }
-        let is_done = image.stored.note.signature.as_ref().is_some_and(|signed| {
-            let by =
-                |key: &crate::base::signature::Certificate| key.fingerprint() == signed.fingerprint;
+        let signature = image.stored.note.signature.as_ref();
+        let is_done = signature.is_some_and(|signed| {
+            let by = |key: &Certificate| key.fingerprint() == signed.fingerprint;
             trusted.iter().any(by)
         });
-        if is_done || !(required || image.is_new) {
+        if is_done || !(required || image.is_new || request.newest) {
             return Ok(());
         }
-        match self.check_signature(image) {
-            Ok(()) => Ok(()),
-            Err(ImageError::Signature {
+        let error = match self.check_signature(image) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match error {
+            ImageError::Signature {
                 name,
                 source: source @ SignatureError::Bad(_),
                 ..
-            }) => {
+            } => {
                 // Tampered with: nobody shall find it here.
                 drop(image.stored.remove());
                 Err(ImageError::Signature {
@@ -49,19 +54,22 @@ impl Images<'_> {
                     removed: true,
                 })
             }
-            Err(error) if required => Err(error),
-            Err(error @ (ImageError::Unsigned { .. } | ImageError::Fetch(_))) => {
-                if matches!(error, ImageError::Fetch(FetchError::Interrupted)) {
-                    return Err(error);
-                }
-                self.notice(&format!("{name}: no signature was checked ({error})."));
+            error if required || error.is_interrupted() => Err(error),
+            ImageError::Unsigned { url, .. } => {
+                self.notice(&format!(
+                    "{name}: no signature was checked; {url} is not there."
+                ));
                 Ok(())
             }
-            Err(error @ ImageError::Signature { .. }) => {
-                self.notice(&error.to_string());
+            ImageError::Fetch(error) => {
+                self.notice(&format!("{name}: no signature was checked: {error}."));
                 Ok(())
             }
-            Err(error) => Err(error),
+            ImageError::Signature { name, source, .. } => {
+                self.notice(&format!("{name}: {source}."));
+                Ok(())
+            }
+            error => Err(error),
         }
     }
 

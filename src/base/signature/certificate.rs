@@ -70,10 +70,7 @@ impl Certificate {
         Some(plain.take(MAX_NAME).collect())
     }
 
-    /// It as bytes.
-    ///
-    /// # Errors
-    /// Where it cannot be written, which is nobody's fault.
+    /// It as bytes; `None` where the library cannot write what it has read.
     pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
         self.key.to_bytes().ok()
     }

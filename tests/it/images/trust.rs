@@ -117,8 +117,24 @@ fn signatures_are_checked_by_keys_that_are_trusted() {
     publisher.serve(&side, Answer::status(404));
     publisher.run(&["plan"]).expect(0);
     assert_eq!(publisher.downloads(), 1);
-    // One that does not fit is nobody's image, required or not.
+    // Where nobody insists, what is missing is told.
     publisher.edit("require_signature = true\n", "");
+    publisher
+        .run(&["images", "prune", "--all", "--yes"])
+        .expect(0);
+    publisher
+        .run(&["plan"])
+        .expect(0)
+        .says(&["no signature was checked"]);
+    publisher.serve(&side, Answer::bytes(signature.clone()));
+    // Trusted later, it is checked when somebody asks.
+    let run = publisher.run(&["images", "fetch"]).expect(0);
+    assert!(
+        run.stdout.contains("signed by Downloads Key"),
+        "{}",
+        run.stdout
+    );
+    // One that does not fit is nobody's image, required or not.
     publisher
         .run(&["images", "prune", "--all", "--yes"])
         .expect(0);
