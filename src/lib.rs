@@ -24,7 +24,7 @@
 //! | room | owns |
 //! |---|---|
 //! | [`cluster`] | the manifest, its checks, nodes, identity, the record |
-//! | [`base`] | where bytes come from: raw files, xz, spooled formats |
+//! | [`base`] | where bytes come from: raw files, xz, spooled formats, downloads by name |
 //! | [`layout`] | what the bytes mean: partitions, OS generation, boards |
 //! | [`provision`] | node + OS → boot files; pure |
 //! | [`card`] | block devices, or files in their stead: facts, and the write engine |

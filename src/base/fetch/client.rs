@@ -250,8 +250,13 @@ fn proxy_for(is_https: bool) -> Result<Option<Proxy>, FetchError> {
             proxy = proxy.username(user).password(password.unwrap_or_default());
         }
         for name in ["no_proxy", "NO_PROXY"] {
-            for host in std::env::var(name).unwrap_or_default().split(',') {
-                proxy = proxy.no_proxy(host.trim());
+            let hosts = std::env::var(name).unwrap_or_default();
+            for host in hosts
+                .split(',')
+                .map(str::trim)
+                .filter(|host| !host.is_empty())
+            {
+                proxy = proxy.no_proxy(host);
             }
         }
         return proxy.build().map(Some).map_err(|_| FetchError::Proxy(name));

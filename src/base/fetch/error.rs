@@ -74,9 +74,8 @@ pub enum FetchError {
     },
     /// What arrived is not what was promised.
     #[error(
-        "{name} is not what was promised: its sha256 is {found}, and {wanted} was expected. It \
-         was thrown away. The download may be damaged or forged, or the digest belongs to \
-         another image"
+        "{name} is not what was promised: its sha256 is {found}, and {wanted} was expected. It is \
+         not used. The download may be damaged or forged, or the digest belongs to another image"
     )]
     Mismatch {
         /// Name of the image.
@@ -136,7 +135,10 @@ pub enum FetchError {
     )]
     NoRoots(String),
     /// A proxy in the environment that is none.
-    #[error("`{0}` in the environment is no proxy that can be used; see `{0}` in your shell")]
+    #[error(
+        "`{0}` in the environment names no proxy that can be used, such as http://proxy:3128; \
+         correct or unset it"
+    )]
     Proxy(&'static str),
     /// The user asked to stop.
     #[error("interrupted; what has arrived is kept, and the next run goes on from there")]

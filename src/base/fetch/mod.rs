@@ -13,7 +13,9 @@ mod small;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub use error::FetchError;
 pub use small::{Document, Small};
 pub(in crate::base) use store::PARTIAL;
 pub use store::{ImageStore, Note, Signed, Stored};
+pub use wanted::{Promise, Wanted, file_name};
 
 use self::arrival::Arrival;
 use self::download::{Download, Outcome};
@@ -32,32 +35,6 @@ use super::{Base, BaseError, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Sink};
 
-/// An image to download.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// `https://…`, or `http://…` if its digest is promised.
-    pub url: String,
-    /// File name to keep it under.
-    pub name: String,
-    /// Length of the file in bytes, where it is known before.
-    pub len: Option<u64>,
-    /// What its digest must be.
-    pub promise: Promise,
-    /// The image is there already with this ETag; nothing is sent if it still has it.
-    pub known_etag: Option<String>,
-}
-
-/// Digests that were promised before the download. Each that is given must hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Promise {
-    /// Of the file.
-    pub published: Option<Sha256Digest>,
-    /// Of its uncompressed bytes.
-    pub raw: Option<Sha256Digest>,
-    /// Of one or the other: people copy both into their manifests.
-    pub either: Option<Sha256Digest>,
-}
-
 /// What a download came to.
 #[derive(Debug)]
 pub enum Fetched {
@@ -67,58 +44,6 @@ pub enum Fetched {
     Arrived(Stored),
     /// What the caller has is still what the server has.
     Unchanged,
-}
-
-impl Promise {
-    /// Whether nothing is promised.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether only the uncompressed bytes can tell if it holds.
-    fn needs_raw(&self, published: Sha256Digest) -> bool {
-        self.raw.is_some() || self.either.is_some_and(|either| either != published)
-    }
-
-    /// The digest that does not hold, and what was found in its place.
-    fn broken_by(
-        &self,
-        published: Sha256Digest,
-        raw: Option<Sha256Digest>,
-    ) -> Option<(Sha256Digest, Sha256Digest)> {
-        let published_differs = self.published.filter(|wanted| *wanted != published);
-        let raw_differs = self.raw.zip(raw).filter(|(wanted, found)| wanted != found);
-        let neither = self
-            .either
-            .filter(|wanted| *wanted != published && Some(*wanted) != raw);
-        published_differs
-            .or(neither)
-            .map(|wanted| (wanted, published))
-            .or(raw_differs)
-    }
-}
-
-/// Name of the file that an address leads to, fit to be a file name anywhere.
-#[must_use]
-pub fn file_name(url: &str) -> String {
-    const LONGEST: usize = 200;
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    let last = match path.trim_end_matches('/').rsplit_once('/') {
-        Some((_, last)) => last,
-        None => "",
-    };
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
-    let name: String = last
-        .chars()
-        .map(|c| if is_plain(c) { c } else { '_' })
-        .take(LONGEST)
-        .collect();
-    match name.trim_start_matches('.') {
-        "" | store::NOTE => "image".to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 /// Makes sure that an image is in the store, and says whether it was.
@@ -139,8 +64,16 @@ pub fn fetch(
         return Err(FetchError::Insecure(wanted.url.clone()));
     }
     let store = ImageStore::open(cache)?;
+    let fetching = Fetching {
+        client,
+        cache,
+        store: &store,
+        wanted,
+        sink,
+        interrupt,
+    };
     loop {
-        if let Some(stored) = find(&store, wanted, interrupt)? {
+        if let Some(stored) = fetching.find()? {
             return Ok(Fetched::Here(stored));
         }
         let opened = Partial::open(&store, &wanted.url, &wanted.name, sink, interrupt)?;
@@ -152,41 +85,11 @@ pub fn fetch(
                 None => continue,
             }
         };
-        let fetching = Fetching {
-            client,
-            cache,
-            store: &store,
-            wanted,
-            sink,
-            interrupt,
-        };
         let had = partial.len > 0;
         match fetching.run(partial) {
             // What an earlier run left may have suffered from a power failure.
             Err(FetchError::Mismatch { .. }) if had => {}
             result => return result,
-        }
-    }
-}
-
-fn find(
-    store: &ImageStore,
-    wanted: &Wanted,
-    interrupt: &Interrupt,
-) -> Result<Option<Stored>, FetchError> {
-    let Some(published) = wanted.promise.published else {
-        return Ok(None);
-    };
-    let Some(mut stored) = store.get(&published) else {
-        return Ok(None);
-    };
-    match stored.is_intact(interrupt) {
-        Ok(true) => Ok(Some(stored)),
-        Err(BaseError::Interrupted(_)) => Err(FetchError::Interrupted),
-        // What cannot be read is of no more use than what is wrong.
-        Ok(false) | Err(_) => {
-            stored.remove().map_err(|source| store.failed(source))?;
-            Ok(None)
         }
     }
 }
@@ -206,6 +109,34 @@ struct Fetching<'a> {
 }
 
 impl Fetching<'_> {
+    /// The image in the store that has the digest promised, intact.
+    fn find(&self) -> Result<Option<Stored>, FetchError> {
+        let promise = self.wanted.promise;
+        let Some(mut stored) = promise.published.and_then(|digest| self.store.get(&digest)) else {
+            return Ok(None);
+        };
+        match stored.is_intact(self.interrupt) {
+            Ok(true) => {}
+            Err(BaseError::Interrupted(_)) => return Err(FetchError::Interrupted),
+            // What cannot be read is of no more use than what is wrong.
+            Ok(false) | Err(_) => {
+                stored
+                    .remove()
+                    .map_err(|source| self.store.failed(source))?;
+                return Ok(None);
+            }
+        }
+        let published = stored.note.sha256;
+        let mut raw = self.cache.raw_digest(&stored.path());
+        if raw.is_none() && promise.needs_raw(published) {
+            raw = self.raw_of(&stored.path())?;
+        }
+        match promise.broken_by(published, raw) {
+            Some((wanted, found)) => Err(self.mismatch(wanted, found)),
+            None => Ok(Some(stored)),
+        }
+    }
+
     fn run(&self, mut partial: Partial) -> Result<Fetched, FetchError> {
         let arrival = Arrival::default();
         let (outcome, taken) = thread::scope(|scope| {
@@ -321,11 +252,18 @@ impl Fetching<'_> {
         let promise = self.wanted.promise;
         let mut raw = taken.as_ref().map(TakenIn::raw);
         if raw.is_none() && promise.needs_raw(published) {
-            raw = self.raw_of(&partial)?;
+            raw = self.raw_of(&partial.path())?;
         }
         if let Some((wanted, found)) = promise.broken_by(published, raw) {
             partial.discard();
             return Err(self.mismatch(wanted, found));
+        }
+        if let Some(mut stored) = self.store.get(&published)
+            && stored.is_intact(self.interrupt).unwrap_or(false)
+        {
+            // The same, from another address.
+            partial.discard();
+            return Ok(Fetched::Arrived(stored));
         }
         let failed = |source| self.store.failed(source);
         let mut note = Note::new(
@@ -351,8 +289,8 @@ impl Fetching<'_> {
 
     /// The digest of the uncompressed bytes, the long way. `None` where it is no
     /// image: then it cannot be what was promised.
-    fn raw_of(&self, partial: &Partial) -> Result<Option<Sha256Digest>, FetchError> {
-        let digests = Base::open(&partial.path(), self.cache, self.sink, self.interrupt)
+    fn raw_of(&self, path: &Path) -> Result<Option<Sha256Digest>, FetchError> {
+        let digests = Base::open(path, self.cache, self.sink, self.interrupt)
             .and_then(|base| base.digests(self.cache, self.sink, self.interrupt));
         match digests {
             Ok(digests) => Ok(Some(digests.raw)),

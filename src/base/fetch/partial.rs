@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::owner;
 use crate::report::event::{Event, Sink};
 
-const STATE: &str = "state.json";
+pub(super) const STATE: &str = "state.json";
 /// How often to look whether another process is done.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -95,6 +95,7 @@ impl Partial {
     }
 
     fn read(dir: PathBuf, lock: File, name: &str) -> io::Result<Self> {
+        sweep(&dir, name)?;
         let head = fs::read(dir.join(STATE))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
@@ -168,20 +169,32 @@ impl Partial {
     /// Gives it its place among the images; the lock becomes that of a user.
     pub(super) fn publish(self, store: &ImageStore, note: Note) -> io::Result<Stored> {
         self.file.sync_all()?;
-        drop(fs::remove_file(self.dir.join(STATE)));
         note.write(&self.dir)?;
         File::open(self.dir.join(super::store::NOTE))?.sync_all()?;
         let entry = store.entry(&note.sha256);
         if entry.exists() {
-            // The same under another address; that one was found wanting, or this
-            // would not have been fetched.
+            // The same, but found wanting.
             fs::remove_dir_all(&entry)?;
         }
         fs::rename(&self.dir, &entry)?;
+        // Until then it tells the next run that nothing is missing.
+        drop(fs::remove_file(entry.join(STATE)));
         File::open(store.dir())?.sync_all()?;
         self.lock.lock_shared()?;
         Ok(Stored::new(entry, note, self.lock))
     }
+}
+
+/// Removes what a killed process left beside the file called `name`: among it may be
+/// gigabytes that it was unpacking.
+fn sweep(dir: &Path, name: &str) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if ![name, STATE].iter().any(|own| entry.file_name() == *own) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What tells one boot of this computer from the next (random(4)).

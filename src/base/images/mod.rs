@@ -22,6 +22,9 @@ use super::{BaseError, Cache, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Sink};
 
+/// [`Note::promised_by`](fetch::Note::promised_by) of an image whose digest the user gave.
+pub const GIVEN: &str = "you";
+
 /// An image, as a manifest or a command line names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -336,7 +339,7 @@ impl<'a> Images<'a> {
             note.released.clone_from(&found.released);
         }
         let promised_by = match (&found.origin, request.sha256) {
-            (_, Some(_)) => Some("the manifest".to_owned()),
+            (_, Some(_)) => Some(GIVEN.to_owned()),
             (Origin::Nobody, None) => None,
             (origin, None) => Some(origin.to_string()),
         };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::base::Cache;
 use crate::base::fetch::{Note, Settings, Stored};
-use crate::base::images::{Image, Images, Request};
+use crate::base::images::{GIVEN, Image, Images, Request};
 use crate::base::signature::Keyring;
 use crate::cli::ImagesCommand;
 use crate::exit::ExitCode;
@@ -72,6 +72,7 @@ fn arrived(image: &Image) -> String {
 /// What an image was checked by, as a person reads it.
 fn checked_by(note: &Note) -> Vec<String> {
     let digest = match &note.promised_by {
+        Some(by) if by == GIVEN => "sha256 as you gave it".to_owned(),
         Some(by) => format!("sha256 as {by} promises"),
         None => format!("nobody promises its sha256, which is {}", note.sha256),
     };

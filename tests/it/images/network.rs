@@ -291,5 +291,13 @@ fn killed_at_any_moment_it_leaves_what_the_next_run_uses() {
         publisher.run(&["images", "verify"]).expect(0);
         let left = fs::read_dir(&folder).expect("a directory").count();
         assert_eq!(left, 1, "after {step} steps");
+        let entry = publisher.stored().parent().map(fs::read_dir);
+        for file in entry.expect("a folder").expect("a folder").flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            assert!(
+                [FILE, "note.json", "state.json"].contains(&&*name),
+                "{name}"
+            );
+        }
     }
 }

@@ -104,6 +104,25 @@ fn an_image_that_rotted_in_the_cache_is_fetched_again() {
 }
 
 #[test]
+fn what_is_here_is_held_to_every_promise() {
+    let bytes = bytes();
+    let (packed, wrong) = (gzip(&bytes), Sha256Digest([1; 32]));
+    let server = Server::http();
+    server.serve("/a.img.gz", Answer::bytes(packed.clone()));
+    let bench = Bench::new();
+    let mut wanted = wanted(&server, "/a.img.gz", Sha256Digest::of(&packed));
+    bench.arrives(&wanted);
+    wanted.promise.raw = Some(Sha256Digest::of(&bytes));
+    assert!(matches!(bench.fetch(&wanted), Ok(Fetched::Here(_))));
+    wanted.promise.raw = Some(wrong);
+    assert!(matches!(bench.fails(&wanted), FetchError::Mismatch { .. }));
+    wanted.promise.raw = None;
+    wanted.promise.either = Some(wrong);
+    assert!(matches!(bench.fails(&wanted), FetchError::Mismatch { .. }));
+    assert_eq!(server.asks().len(), 1);
+}
+
+#[test]
 fn a_version_that_is_here_is_not_sent_again() {
     let authority = Authority::new();
     let server = Server::https(&authority);
@@ -124,6 +143,20 @@ fn a_version_that_is_here_is_not_sent_again() {
         Answer::content(noise(2 * MIB)).etag(Some("\"v2\"")),
     );
     assert_eq!(bench.arrives(&wanted).note.len, 2 * MIB);
+}
+
+#[test]
+fn the_same_from_two_addresses_is_kept_once() {
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    let bench = Bench::new();
+    wanted.promise.either = wanted.promise.published.take();
+    let first = bench.arrives(&wanted);
+    server.serve("/b.img", Answer::content(noise(MIB)));
+    wanted.url = server.url("/b.img");
+    let second = bench.arrives(&wanted);
+    assert_eq!(first.path(), second.path());
+    assert_eq!(second.note.url, server.url("/a.img"));
+    assert_eq!(bench.store().len(), 1);
 }
 
 #[test]

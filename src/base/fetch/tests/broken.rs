@@ -26,8 +26,19 @@ fn a_later_run_goes_on_where_an_earlier_one_was_stopped() {
     let (server, wanted) = noisy(len, |answer| answer);
     let bench = interrupted(&server, &wanted, Answer::content(noise(len)));
     assert_eq!(bench.store().len(), 1);
+    // What a killed process may leave beside it does not stay.
+    let partial = bench
+        .dir
+        .path()
+        .join("cache/images")
+        .join(&bench.store()[0]);
+    for stray in [".unfinished123", ".tmp123", "note.json"] {
+        fs::write(partial.join(stray), "x").expect("a file");
+    }
     server.serve("/a.img", Answer::content(noise(len)));
-    bench.arrives(&wanted);
+    let stored = bench.arrives(&wanted);
+    let folder = stored.path().parent().expect("a folder").to_owned();
+    assert_eq!(fs::read_dir(folder).expect("a folder").count(), 2);
     assert_eq!(
         server.sent("/a.img"),
         len - MIB,

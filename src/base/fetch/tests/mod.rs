@@ -127,6 +127,7 @@ fn a_name_is_made_of_an_address() {
         ("https://a.b/..", "image"),
         ("https://a.b/.hidden", "hidden"),
         ("https://a.b/note.json", "image"),
+        ("https://a.b/.state.json", "image"),
         ("https://a.b", "image"),
         ("https://a.b/c/", "c"),
     ] {
