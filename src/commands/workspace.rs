@@ -18,6 +18,7 @@ use crate::output::folder_of;
 use crate::owner;
 use crate::plan::Order;
 use crate::provision::Templates;
+use crate::report::event::{Event, Sink as _};
 use crate::ui::ask::Terminal;
 
 /// Name of the manifest.
@@ -101,7 +102,14 @@ impl Workspace {
             Pick::Newest => None,
             Pick::AsBefore => entry.map(|entry| entry.base_name.as_str()),
         };
-        bases::open_all(context, &self.cache, nodes, mechanism, before)
+        let bases = bases::open_all(context, &self.cache, nodes, mechanism, before);
+        if bases.is_err() {
+            // Why this image, where nobody has named one.
+            for message in &self.cluster.notices {
+                context.progress.send(Event::Noticed { message });
+            }
+        }
+        bases
     }
 
     /// What is derived for a node, in the generation that the record says.

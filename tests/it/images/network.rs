@@ -41,6 +41,16 @@ fn without_a_network_the_message_says_what_to_do() {
     let run = scratch.cardmint(&["images", "fetch", "raspios-lite-arm64"]);
     run.expect(1)
         .says(&["raspios-lite-arm64 is not on this computer, and cannot be fetched"]);
+    // Who has named no image is told which one is wanted, and why.
+    let cluster = Scratch::cluster("trixie-arm64", |text| {
+        let image = |line: &&str| !line.starts_with("image");
+        let lines: Vec<&str> = text.lines().filter(image).collect();
+        lines.join("\n") + "\n[node.1]\nboard = \"pi-zero\"\n"
+    });
+    cluster.cardmint(&["plan"]).expect(1).says(&[
+        "raspios-lite-armhf is taken, which boots every board: node 1 is a Raspberry Pi Zero",
+        "raspios-lite-armhf is not on this computer",
+    ]);
     scratch
         .cardmint(&["images", "fetch"])
         .expect(2)
