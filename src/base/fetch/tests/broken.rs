@@ -116,8 +116,16 @@ fn interrupted(server: &Server, wanted: &Wanted, first: Answer) -> Bench {
     server.serve("/a.img", first.stall_after(MIB));
     let bench = Bench::new();
     let interrupt = bench.interrupt.clone();
+    let images = bench.dir.path().join("cache/images");
+    // As soon as all of it is there, and before the silence is noticed.
     thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
+        let len = || -> Option<u64> {
+            let partial = fs::read_dir(&images).ok()?.next()?.ok()?.path();
+            Some(partial.join("a.img").metadata().ok()?.len())
+        };
+        while len().unwrap_or(0) < MIB {
+            thread::sleep(Duration::from_millis(2));
+        }
         interrupt
             .flag()
             .store(true, std::sync::atomic::Ordering::Relaxed);
