@@ -2,7 +2,7 @@
 //! cardmint flash` the next `cardmint plan` must be able to read and replace it.
 
 use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
@@ -22,6 +22,20 @@ fn give_to(file: &File, owner: &Metadata) {
     if owner.uid() != 0 {
         let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
     }
+}
+
+/// Writes a file that only its owner reads, as a whole: readers see what was there
+/// before, or all of it.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    give(file.as_file(), dir);
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Makes a directory and those above it that are missing, each its upper one's

@@ -3,7 +3,7 @@
 //! Everything here can be deleted at any time; it is made again when needed.
 
 use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -173,18 +173,13 @@ impl Cache {
     pub(super) fn remember(&self, path: &Path, stamp: Option<&Stamp>, known: Known) {
         let Some(stamp) = stamp else { return };
         let write = || -> io::Result<()> {
-            let dir = self.subdir("digests")?;
-            let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-            owner::give(file.as_file(), &dir);
+            self.subdir("digests")?;
             let note = Note {
                 version: NOTE_VERSION,
                 stamp: stamp.clone(),
                 known,
             };
-            serde_json::to_writer(&mut file, &note)?;
-            file.flush()?;
-            file.persist(self.note_path(path))?;
-            Ok(())
+            owner::write_whole(&self.note_path(path), &serde_json::to_vec(&note)?)
         };
         drop(write());
     }

@@ -9,6 +9,7 @@ use sha2::Digest as _;
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
+use super::answer::{is_passing, parse_content_range, retry_after};
 use super::arrival::Arrival;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 use super::partial::{Head, Partial};
@@ -374,28 +375,4 @@ impl Download<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether an answer may be another one the next time.
-pub(super) fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error()
-        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
-}
-
-/// How long a server wants to be left alone, where it says so in seconds (RFC 9110,
-/// 10.2.3); a date is taken for no answer.
-pub(super) fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let text = header_text(response.headers(), header::RETRY_AFTER)?;
-    text.parse().ok().map(Duration::from_secs)
-}
-
-/// First byte and total of `bytes 100-999/1000` (RFC 9110, 14.4).
-pub(super) fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, _last) = range.split_once('-')?;
-    let total = match total {
-        "*" => None,
-        total => Some(total.parse().ok()?),
-    };
-    Some((first.parse().ok()?, total))
 }

@@ -4,6 +4,7 @@
 //! While it arrives it is hashed and decompressed, so that its first use need not
 //! read it again.
 
+mod answer;
 mod arrival;
 mod client;
 mod download;

@@ -1,7 +1,7 @@
 //! A download that is not complete: it survives cuts, kills and power failures.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,11 +150,7 @@ impl Partial {
     /// Notes what the server says, before the first byte is written.
     pub(super) fn set_head(&mut self, head: Head) -> io::Result<()> {
         if self.head != head {
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            owner::give(file.as_file(), &self.dir);
-            serde_json::to_writer(&mut file, &head)?;
-            file.flush()?;
-            file.persist(self.dir.join(STATE))?;
+            owner::write_whole(&self.dir.join(STATE), &serde_json::to_vec(&head)?)?;
             self.head = head;
         }
         Ok(())

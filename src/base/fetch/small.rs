@@ -8,8 +8,9 @@ use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
 use super::FetchError;
+use super::answer::{is_passing, retry_after};
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble, parse};
-use super::download::{is_passing, retry_after};
+
 use crate::interrupt::Interrupt;
 
 /// Attempts in a row; nobody waits long for a list.

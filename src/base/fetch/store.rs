@@ -12,7 +12,7 @@
 //! [`prune`]: super::super::prune
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -118,12 +118,7 @@ impl Note {
 
     /// Writes it into the image's folder, as a whole.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        owner::give(file.as_file(), dir);
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.flush()?;
-        file.persist(dir.join(NOTE))?;
-        Ok(())
+        owner::write_whole(&dir.join(NOTE), &serde_json::to_vec_pretty(self)?)
     }
 }
 
@@ -168,7 +163,7 @@ impl Stored {
     /// What the operating system says.
     pub fn record_signature(&mut self, signed: Signed) -> io::Result<()> {
         self.note.signature = Some(signed);
-        self.note.write(&self.dir)
+        self.write_note()
     }
 
     /// What the server called this version of it.
@@ -200,7 +195,13 @@ impl Stored {
         if stamp.is_some() && stamp == self.note.stamp {
             return Ok(true);
         }
-        self.reread(&file, stamp, interrupt)
+        if digest_of_file(&file, interrupt, &unreadable)? != self.note.sha256 {
+            return Ok(false);
+        }
+        self.note.stamp = stamp;
+        // Costs only the time to read it again.
+        drop(self.write_note());
+        Ok(true)
     }
 
     /// The same, reading all of it in any case.
@@ -210,26 +211,6 @@ impl Stored {
     pub fn is_intact_throughout(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
         self.note.stamp = None;
         self.is_intact(interrupt)
-    }
-
-    fn reread(
-        &mut self,
-        file: &File,
-        stamp: Option<Stamp>,
-        interrupt: &Interrupt,
-    ) -> Result<bool, BaseError> {
-        let path = self.path();
-        let unreadable = |source| BaseError::Read {
-            path: path.clone(),
-            source,
-        };
-        if digest_of_file(file, interrupt, &unreadable)? != self.note.sha256 {
-            return Ok(false);
-        }
-        self.note.stamp = stamp;
-        // Costs only the time to read it again.
-        drop(self.note.write(&self.dir));
-        Ok(true)
     }
 
     /// Removes it from the disk.

@@ -1,7 +1,7 @@
 //! Lists of images, the last good copy of each kept.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -126,7 +126,6 @@ impl Lists<'_> {
 
     fn keep(&self, url: &str, etag: Option<String>, bytes: &[u8]) -> io::Result<()> {
         let (about, body) = self.paths(url)?;
-        let dir = self.cache.lists_dir()?;
         // Without the other half it counts for nothing, so that halves never mix.
         match fs::remove_file(&about) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -138,10 +137,7 @@ impl Lists<'_> {
             arrived: Timestamp::now(),
         };
         for (path, bytes) in [(body, bytes), (about, &serde_json::to_vec(&kept)?)] {
-            let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-            owner::give(file.as_file(), &dir);
-            file.write_all(bytes)?;
-            file.persist(path)?;
+            owner::write_whole(&path, bytes)?;
         }
         Ok(())
     }

@@ -178,12 +178,8 @@ impl<'a> Images<'a> {
     ///
     /// # Errors
     /// Where it can neither be had nor is kept from before.
-    pub fn list(&self, url: Option<&str>) -> Result<OsList, ImageError> {
-        let lists = self.lists()?;
-        match url {
-            Some(url) => lists.whole(url),
-            None => lists.top(&self.os_list),
-        }
+    pub fn list(&self, url: &str) -> Result<OsList, ImageError> {
+        self.lists()?.whole(url)
     }
 
     fn lists(&self) -> Result<Lists<'_>, ImageError> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ImageError, Images, Request, Source, side_files};
 use crate::base::catalogue::{Catalogue, Entry, ImageName, KnownImage, OsList};
-use crate::base::fetch::{FetchError, Promise};
+use crate::base::fetch::{FetchError, Promise, file_name};
 
 /// An address, and what is promised of it.
 pub(super) struct Found {
@@ -95,10 +95,7 @@ impl Images<'_> {
         }
         match name.date {
             Some(date) => self.resolve_date(known, date),
-            None => {
-                let found = self.resolve_url(known.latest(), request)?;
-                Ok(found)
-            }
+            None => self.resolve_url(known.latest(), request),
         }
     }
 
@@ -166,7 +163,7 @@ impl Images<'_> {
         let mut found = Found::unknown(url);
         if digest.is_some() {
             found.promise.published = digest;
-            let name = crate::base::fetch::file_name(&found.url);
+            let name = file_name(&found.url);
             found.origin = Origin::SideFile(format!("{name}.sha256"));
         }
         Ok(found)
@@ -177,7 +174,7 @@ impl Found {
     /// An address of which nobody says anything.
     fn unknown(url: String) -> Self {
         Self {
-            released: date_in(&crate::base::fetch::file_name(&url)),
+            released: date_in(&file_name(&url)),
             url,
             len: None,
             promise: Promise::default(),
@@ -201,15 +198,14 @@ fn from_entry(entry: &Entry, list: &str) -> Found {
             false => Origin::List(host.to_owned()),
         },
         promise,
-        released: date_in(&crate::base::fetch::file_name(&entry.url))
-            .or_else(|| entry.release_date.clone()),
+        released: date_in(&file_name(&entry.url)).or_else(|| entry.release_date.clone()),
     }
 }
 
 /// Whether an address is that of a file, and not one such as `…/latest`.
 fn names_a_file(url: &str) -> bool {
     const EXTENSIONS: [&str; 7] = ["img", "raw", "xz", "gz", "zst", "bz2", "zip"];
-    let name = crate::base::fetch::file_name(url);
+    let name = file_name(url);
     let extension = Path::new(&name).extension().and_then(OsStr::to_str);
     extension.is_some_and(|own| {
         EXTENSIONS

@@ -1,7 +1,7 @@
 //! The keys that the user trusts: a file each.
 
 use std::fs;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -83,11 +83,7 @@ impl Keyring {
             let bytes = key
                 .to_bytes()
                 .ok_or_else(|| io::Error::other("the key cannot be written"))?;
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            owner::give(file.as_file(), &self.dir);
-            file.write_all(&bytes)?;
-            file.persist(self.path(key.fingerprint()))?;
-            Ok(())
+            owner::write_whole(&self.path(key.fingerprint()), &bytes)
         };
         write().map_err(|source| self.failed(source))
     }

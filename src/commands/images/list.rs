@@ -87,7 +87,7 @@ fn show(context: &mut Context<'_>, stored: &Stored) -> Result<()> {
 
 /// The entries of a list, each with what a manifest calls it.
 fn entries(context: &mut Context<'_>, cache: &Cache, url: &str, as_json: bool) -> Result<ExitCode> {
-    let list = open(context, cache)?.list(Some(url))?;
+    let list = open(context, cache)?.list(url)?;
     let named: Vec<(&Entry, String)> = list
         .entries()
         .iter()
