@@ -15,6 +15,11 @@ const EMBEDDED: &[(&str, &str)] = &[
         include_str!("../../templates/address.nmconnection"),
     ),
     ("bootcmd.sh", include_str!("../../templates/bootcmd.sh")),
+    ("compose.yml", include_str!("../../templates/compose.yml")),
+    (
+        "dashboard.json",
+        include_str!("../../templates/dashboard.json"),
+    ),
     ("dhcpcd.conf", include_str!("../../templates/dhcpcd.conf")),
     (
         "ethernet.nmconnection",
@@ -28,12 +33,33 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("finish.sh", include_str!("../../templates/finish.sh")),
     ("firstrun.sh", include_str!("../../templates/firstrun.sh")),
     (
+        "grafana-dashboards.yml",
+        include_str!("../../templates/grafana-dashboards.yml"),
+    ),
+    (
+        "grafana-datasource.yml",
+        include_str!("../../templates/grafana-datasource.yml"),
+    ),
+    (
         "meta-data.yaml",
         include_str!("../../templates/meta-data.yaml"),
     ),
     (
+        "metrics.service",
+        include_str!("../../templates/metrics.service"),
+    ),
+    ("metrics.sh", include_str!("../../templates/metrics.sh")),
+    (
+        "metrics.timer",
+        include_str!("../../templates/metrics.timer"),
+    ),
+    (
         "network-config.yaml",
         include_str!("../../templates/network-config.yaml"),
+    ),
+    (
+        "node-exporter.service",
+        include_str!("../../templates/node-exporter.service"),
     ),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     (
