@@ -32,6 +32,8 @@ mod inspect;
 mod large;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
+/// Prometheus and Grafana: the dashboard on real metrics.
+mod monitoring;
 mod packed;
 /// `plan` shows all and writes nothing.
 mod plan;
