@@ -53,4 +53,5 @@ mod owner;
 pub mod plan;
 pub mod provision;
 pub mod report;
+pub mod status;
 pub mod ui;

@@ -145,6 +145,87 @@ install_packages() {
 }
 
 {% endif %}
+{% if exporter == "deb" %}
+# Without a network: the card carries it.
+install_exporter() {
+    package=$boot/cardmint-exporter.deb
+    name=$(dpkg-deb --field "$package" Package) || return 1
+    # Something else may be installing at the first boot, too.
+    for pause in 10 20 40 0; do
+        if DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold \
+            --install "$package" >>"$log" 2>&1; then
+            rm -f "$package"
+            return 0
+        fi
+        sleep "$pause"
+    done
+    # Half installed it would keep apt from installing anything.
+    dpkg --remove "$name" >>"$log" 2>&1
+    detail="dpkg could not install $name, see /var/log/cardmint.log"
+    return 1
+}
+
+{% elif exporter == "program" %}
+# Without a network: the card carries it.
+install_exporter() {
+    program=$root/usr/local/bin/node_exporter
+    mkdir -p "${program%/*}" && gzip -dc "$boot/cardmint-exporter.gz" >"$program.cardmint" &&
+        chmod 0755 "$program.cardmint" && mv "$program.cardmint" "$program" || return 1
+    # One for another processor would be started again for ever.
+    if ! "$program" --version >>"$log" 2>&1; then
+        detail='this processor cannot run the node exporter'
+        return 1
+    fi
+    systemctl daemon-reload
+    systemctl enable --now node_exporter.service || return 1
+    rm -f "$boot/cardmint-exporter.gz"
+}
+
+{% endif %}
+{% if exporter %}
+# What the kernel and the firmware know and the node exporter does not tell.
+start_metrics() {
+    systemctl daemon-reload
+    systemctl enable --now cardmint-metrics.timer
+}
+
+{% endif %}
+{% if docker %}
+compose() {
+    (
+        cd "$root/etc/cardmint/monitoring" || exit 1
+        if docker compose version >/dev/null 2>&1; then
+            docker compose --project-name cardmint "$@"
+        else
+            docker-compose --project-name cardmint "$@"
+        fi
+    ) >>"$log" 2>&1
+}
+
+# At later boots Docker starts the containers by itself.
+start_monitoring() {
+    if ! command -v docker >/dev/null; then
+        detail='Docker is not installed'
+        return 1
+    fi
+    wait_for_network || return 1
+    systemctl enable --now docker.service
+    for pause in 10 20 40 80 0; do
+        if compose pull && compose up -d; then
+            return 0
+        fi
+        sleep "$pause"
+    done
+    detail='Prometheus and Grafana did not start, see /var/log/cardmint.log'
+    return 1
+}
+
+{% elif watches %}
+start_monitoring() {
+    systemctl enable --now prometheus.service
+}
+
+{% endif %}
 {% if run %}
 # The output goes to the log and not into the report, which anyone can read.
 run_command() {
@@ -226,11 +307,20 @@ all_steps() {
 {% endif %}
     # Before anything that may take long: the secrets are no longer needed.
     once clean clean_boot
+{% if exporter == "deb" or exporter == "program" %}
+    once exporter install_exporter
+{% endif %}
+{% if exporter %}
+    once metrics start_metrics
+{% endif %}
 {% if packages or run %}
     write_report ''
 {% endif %}
 {% if packages %}
     once packages install_packages
+{% endif %}
+{% if watches %}
+    once monitoring start_monitoring
 {% endif %}
 {% for command in run %}
     once run-{{ loop.index }} run_command {{ command|sh }}

@@ -10,9 +10,12 @@ replace() {
 set_hosts() {
     hosts=$root/etc/hosts
     {
-        [ ! -e "$hosts" ] || grep -v '^127\.0\.1\.1[[:space:]]' "$hosts"
+        [ ! -e "$hosts" ] || grep -v -e '^127\.0\.1\.1[[:space:]]' -e ' # cardmint$' "$hosts"
         printf '127.0.1.1\t%s\n' {% if domain %}{{ (fqdn ~ " " ~ hostname)|sh }}{% else %}{{ hostname|sh }}{% endif %}
 
+{% for line in host_lines %}
+        printf '%s # cardmint\n' {{ line|sh }}
+{% endfor %}
     } >"$hosts.cardmint" && replace "$hosts"
 }
 

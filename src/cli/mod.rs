@@ -3,6 +3,7 @@
 mod images;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
@@ -54,6 +55,12 @@ pub enum Command {
     Flash(FlashArgs),
     /// Write a node once more to a new card, with the same identity
     Replace(ReplaceArgs),
+    /// Write what the operator needs: SSH, Ansible, names, Prometheus, Grafana
+    #[command(after_help = HANDOVER_HELP)]
+    Handover(HandoverArgs),
+    /// Ask the nodes whether they came up, and are who they should be
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusArgs),
     /// Check that an image or card holds exactly what is planned for a node
     Verify(VerifyArgs),
     /// Show what is on an image, a compressed image or a card
@@ -303,6 +310,58 @@ pub struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const HANDOVER_HELP: &str = "\
+`build` and `flash` write it as well. In handover/:
+  ssh_config, known_hosts          ssh -F handover/ssh_config NODE asks nothing
+  inventory.yml                    for Ansible
+  hosts, dnsmasq.conf              names for the network
+  prometheus.yml, targets.json, compose.yml, grafana/
+                                   where [monitoring] has a node exporter
+  cluster.html, cluster.svg        the cluster on a page, with labels to print";
+
+/// Arguments of `handover`.
+#[derive(Debug, Args)]
+pub struct HandoverArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const STATUS_HELP: &str = "\
+Each node is looked for at its fixed address, by its name, or by multicast DNS,
+and must have the host key that cardmint gave it. Exit codes: 0 all are ready,
+4 one has another identity, 1 anything else.
+Examples:
+  cardmint status --wait 10m                 after power-on
+  cardmint status 0-3
+  cardmint status raspberrypi2=192.168.1.57  where no name leads to it";
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Nodes, such as 0-3, each with an address if you like [default: all nodes]
+    #[arg(value_name = "NODE[=ADDRESS]")]
+    pub nodes: Vec<String>,
+    /// Ask again until all are ready, so long at most: 90s, 10m, 1h
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = wait)]
+    pub wait: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A length of time, in seconds where no unit is given.
+fn wait(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let friendly = || {
+        let duration = text.parse::<jiff::SignedDuration>().ok()?;
+        duration.try_into().ok()
+    };
+    seconds
+        .or_else(friendly)
+        .ok_or_else(|| "write it like 90s, 10m or 1h30m".to_owned())
 }
 
 /// Arguments of `demo`.

@@ -1,18 +1,23 @@
 //! The manifest, its checks, node numbering, identity and the record.
 
+pub mod exporter;
 pub mod identity;
 pub mod key;
 pub mod manifest;
+pub mod monitoring;
 pub mod new;
 pub mod node;
 pub mod record;
 pub mod select;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use exporter::Exporter;
 pub use identity::{HostKey, Identity, new_login_key, password_hash, wifi_psk};
 pub use key::{ClusterKey, KEY_FILE, KeyError};
 pub use manifest::{Ask, ManifestErrors};
+pub use monitoring::Monitoring;
 pub use node::Node;
 pub use record::{CardEntry, CardState, RECORD_FILE, Record};
 pub use select::NodeSet;
@@ -30,6 +35,8 @@ pub struct Cluster {
     pub mechanism: Option<Mechanism>,
     /// The nodes, by number.
     pub nodes: Vec<Node>,
+    /// How the cluster watches itself, where it does.
+    pub monitoring: Option<Arc<Monitoring>>,
     /// What the user should know, as sentences.
     pub notices: Vec<String>,
 }

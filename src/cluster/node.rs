@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::{Exporter, Monitoring};
 use crate::base::Sha256Digest;
 use crate::base::images::Source;
 use crate::layout::Board;
@@ -43,10 +44,12 @@ pub struct Node {
     pub first_boot: Arc<FirstBoot>,
     /// Extra kernel tokens and `config.txt` lines.
     pub boot: Arc<Boot>,
-    /// Install the distribution's node exporter on first boot.
-    pub node_exporter: bool,
-    /// For the monitoring host: every `host:port` that Prometheus shall scrape.
-    pub scrape: Option<Arc<[String]>>,
+    /// MAC addresses of its interfaces, where the manifest tells.
+    pub mac: Vec<MacAddress>,
+    /// How it comes to its node exporter, if it has one.
+    pub exporter: Option<Exporter>,
+    /// For the monitoring host: what it shall watch.
+    pub monitoring: Option<Arc<Monitoring>>,
 }
 
 impl Node {
@@ -168,6 +171,17 @@ pub struct StaticAddress {
     pub dns: Vec<IpAddr>,
 }
 
+/// The address of a network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl std::fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
 /// What happens on first boot beyond the basics.
 #[derive(Clone, Debug, Default)]
 pub struct FirstBoot {
@@ -235,6 +249,15 @@ impl Node {
             file.bytes = format!("<contents of {}>\n", file.path).into_bytes().into();
         }
         masked.first_boot = Arc::new(first_boot);
+        if let Some(monitoring) = &self.monitoring {
+            let mut monitoring = Monitoring::clone(monitoring);
+            if let Some(host) = &mut monitoring.host
+                && host.grafana_password.is_some()
+            {
+                host.grafana_password = Some("<grafana password>".into());
+            }
+            masked.monitoring = Some(Arc::new(monitoring));
+        }
         masked
     }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod devices;
 mod difference;
 mod flash;
+mod handover;
 mod images;
 mod init;
 mod inspect;
@@ -16,6 +17,7 @@ mod open_cards;
 mod plan;
 mod practice;
 mod replace;
+mod status;
 mod used;
 mod verify;
 mod workspace;
@@ -36,6 +38,7 @@ use crate::exit::ExitCode;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::output::OutputError;
 use crate::plan::PlanError;
+use crate::provision::ProvisionError;
 use crate::ui::progress::{Progress, Verbosity};
 
 /// What every command gets: where it works and how it talks.
@@ -130,6 +133,8 @@ fn dispatch(context: &mut Context<'_>, command: Command) -> Result<ExitCode> {
         Command::Build(args) => build::run(context, &args),
         Command::Flash(args) => flash::run(context, &args),
         Command::Replace(args) => replace::run(context, &args),
+        Command::Handover(args) => handover::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Inspect(args) => inspect::run(context, &args),
         Command::Devices(args) => devices::run(context, &args),
@@ -207,6 +212,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 cause.downcast_ref::<PlanError>(),
                 Some(PlanError::Board { .. })
             )
+            || matches!(cause.downcast_ref(), Some(ProvisionError::Exporter(_)))
         {
             return ExitCode::Usage;
         }

@@ -11,8 +11,8 @@ use super::Context;
 use super::bases::{self, Bases};
 use crate::base::Cache;
 use crate::cluster::identity::IdentityError;
-use crate::cluster::{Cluster, ClusterKey, HostKey, Identity, Node, NodeSet, Record};
-use crate::handover::{self, Host};
+use crate::cluster::manifest::StandIn;
+use crate::cluster::{Ask, Cluster, ClusterKey, Identity, Node, NodeSet, Record};
 use crate::layout::Mechanism;
 use crate::output::folder_of;
 use crate::owner;
@@ -48,8 +48,17 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Loads the directory of `context`; nothing is written.
     pub(super) fn open(context: &Context<'_>) -> Result<Self> {
+        Self::open_asking(context, &mut Terminal)
+    }
+
+    /// The same for what needs no secret that a manifest leaves open.
+    pub(super) fn open_unasked(context: &Context<'_>) -> Result<Self> {
+        Self::open_asking(context, &mut StandIn)
+    }
+
+    fn open_asking(context: &Context<'_>, ask: &mut dyn Ask) -> Result<Self> {
         let dir = context.dir.clone();
-        let cluster = Cluster::load(&context.path(MANIFEST), &mut Terminal)?;
+        let cluster = Cluster::load(&context.path(MANIFEST), ask)?;
         let key = ClusterKey::load(&dir)?;
         let record = Record::load(&dir)?;
         record.check_owner(&dir, &cluster.name, &key)?;
@@ -137,30 +146,10 @@ impl Workspace {
         nodes.into_iter().zip(&bases.of_node).map(order).collect()
     }
 
-    /// Writes `known_hosts` and `ssh_config` for all nodes of the cluster, and
-    /// says where.
-    pub(super) fn write_handover(&self) -> Result<PathBuf> {
-        let folder = self.dir.join("handover");
-        owner::create_dir_all(&folder, 0o777)
-            .with_context(|| format!("creating {}", folder.display()))?;
-        let folder = folder.canonicalize()?;
-        let hosts = self.cluster.nodes.iter().map(|node| {
-            let key = HostKey::derive(&self.key, node, self.record.generation(node.number))?;
-            Ok(Host {
-                node,
-                host_key: key.public,
-            })
-        });
-        let hosts: Vec<Host<'_>> = hosts.collect::<Result<_, IdentityError>>()?;
-        let login_key = self.dir.join(LOGIN_KEY);
-        let login_key = login_key
-            .exists()
-            .then(|| login_key.canonicalize())
-            .transpose()?;
-        let config = handover::ssh_config(&hosts, &folder, login_key.as_deref());
-        write_whole(&folder.join("known_hosts"), &handover::known_hosts(&hosts))?;
-        write_whole(&folder.join("ssh_config"), &config)?;
-        Ok(folder)
+    /// The private key that `init` made for who has none.
+    pub(super) fn login_key(&self) -> Result<Option<PathBuf>> {
+        let path = self.dir.join(LOGIN_KEY);
+        Ok(path.exists().then(|| path.canonicalize()).transpose()?)
     }
 }
 

@@ -1,23 +1,88 @@
 //! What the operator gets with the cards. Pure: nodes in, file contents out.
 //!
 //! Host keys are derived, so `known_hosts` is complete before a node first
-//! boots, and the first login never asks.
+//! boots, and the first login never asks. Everything here follows from the
+//! manifest, `cluster.key` and the record: the same of these, the same bytes, and
+//! one more node changes only what tells of it.
 
-use std::fmt::Write as _;
+mod ansible;
+mod names;
+pub mod ssh;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
-use crate::cluster::Node;
+use crate::cluster::monitoring::{EXPORTER_PORT, GRAFANA_PORT, PROMETHEUS_PORT};
+use crate::cluster::{CardEntry, Cluster, HostKey, Node};
+use crate::provision::monitoring::{self, ConfigFile, For};
+use crate::provision::{ProvisionError, Templates};
 
-/// A node and the public half of its host key.
+/// A node, the public half of its host key, and its card.
 #[derive(Clone, Debug)]
 pub struct Host<'a> {
     /// The node.
     pub node: &'a Node,
     /// `ssh-ed25519 AAAA… root@raspberrypi0`.
     pub host_key: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// The card that was last written for it, where one was.
+    pub card: Option<&'a CardEntry>,
 }
 
-impl Host<'_> {
+/// All that the hand-over is made of.
+#[derive(Clone, Debug)]
+pub struct Handover<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Every node of it.
+    pub hosts: Vec<Host<'a>>,
+    /// Where the files will lie.
+    pub folder: &'a Path,
+    /// The private key to log in with, where cardmint made it.
+    pub identity_file: Option<&'a Path>,
+}
+
+/// Every name that a file of the hand-over may have, so that those which no
+/// longer apply can be told from what is somebody else's.
+pub const FILES: [&str; 13] = [
+    "known_hosts",
+    "ssh_config",
+    "inventory.yml",
+    "hosts",
+    "dnsmasq.conf",
+    "prometheus.yml",
+    "targets.json",
+    "compose.yml",
+    "grafana/provisioning/datasources/prometheus.yml",
+    "grafana/provisioning/dashboards/cardmint.yml",
+    "grafana/dashboards/cluster.json",
+    "cluster.html",
+    "cluster.svg",
+];
+
+impl<'a> Host<'a> {
+    /// A node with the key that it will have.
+    #[must_use]
+    pub fn new(node: &'a Node, key: HostKey, card: Option<&'a CardEntry>) -> Self {
+        Self {
+            node,
+            host_key: key.public,
+            fingerprint: key.fingerprint,
+            card,
+        }
+    }
+
+    /// Where to connect to: the fixed address, or the name.
+    fn target(&self) -> String {
+        match &self.node.address {
+            Some(address) => address.address.to_string(),
+            None => self.node.fqdn(),
+        }
+    }
+
     /// Names and addresses, beside the hostname, under which the node may be
     /// called: each leads where it says.
     fn aliases(&self) -> Vec<String> {
@@ -25,7 +90,11 @@ impl Host<'_> {
         if self.node.domain.is_some() {
             names.push(self.node.fqdn());
         }
-        names.push(format!("{}.local", self.node.hostname));
+        // What multicast DNS calls it, unless that is its domain anyway.
+        let local = format!("{}.local", self.node.hostname);
+        if !names.contains(&local) {
+            names.push(local);
+        }
         if let Some(address) = &self.node.address {
             names.push(address.address.to_string());
         }
@@ -33,57 +102,50 @@ impl Host<'_> {
     }
 }
 
-/// `known_hosts` for all nodes.
-#[must_use]
-pub fn known_hosts(hosts: &[Host<'_>]) -> String {
-    let mut text = String::new();
-    for host in hosts {
-        // Algorithm and key; the comment is of no use here.
-        let key: Vec<&str> = host.host_key.split_whitespace().take(2).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{},{} {}",
-            host.node.hostname,
-            host.aliases().join(","),
-            key.join(" ")
-        );
-    }
-    text
-}
-
-/// `ssh_config` for all nodes; `folder` is where it and `known_hosts` will lie.
-/// `identity_file` is the private key to log in with, where cardmint made it.
-#[must_use]
-pub fn ssh_config(hosts: &[Host<'_>], folder: &Path, identity_file: Option<&Path>) -> String {
-    let mut text = String::from("# Written by cardmint; `cardmint build` writes it anew.\n");
-    for host in hosts {
-        let node = host.node;
-        let target = match &node.address {
-            Some(address) => address.address.to_string(),
-            None => node.fqdn(),
-        };
-        let (name, aliases) = (&node.hostname, host.aliases().join(" "));
-        let _ = write!(text, "\nHost {name}\n    HostName {target}\n");
-        let _ = write!(
-            text,
-            "\nHost {name} {aliases}\n    User {}\n",
-            node.user.name
-        );
-        let _ = write!(
-            text,
-            "    HostKeyAlias {name}\n    UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n",
-            quoted(&folder.join("known_hosts")),
-        );
-        if let Some(path) = identity_file {
-            let _ = writeln!(text, "    IdentityFile {}", quoted(path));
+impl Handover<'_> {
+    /// Every file, by its path within the folder.
+    ///
+    /// # Errors
+    /// Where a template, or one that replaces it, fails.
+    pub fn files(&self, templates: &Templates) -> Result<Vec<ConfigFile>, ProvisionError> {
+        let text = |path, text| ConfigFile { path, text };
+        let mut files = vec![
+            text("known_hosts", ssh::known_hosts(&self.hosts)),
+            text(
+                "ssh_config",
+                ssh::ssh_config(&self.hosts, self.folder, self.identity_file),
+            ),
+            text("inventory.yml", ansible::inventory(self, templates)?),
+            text("hosts", names::hosts(self, templates)?),
+            text("dnsmasq.conf", names::dnsmasq(self, templates)?),
+        ];
+        if let Some(all) = &self.cluster.monitoring {
+            files.extend(monitoring::container_files(all, For::Operator, templates)?);
         }
+        debug_assert!(files.iter().all(|file| FILES.contains(&file.path)));
+        Ok(files)
     }
-    text
-}
 
-/// A path as ssh_config(5) reads it: in double quotes, `%` doubled because it
-/// starts a token. ssh has no way to write a double quote inside.
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display().to_string().replace('%', "%%"))
+    /// Address of Prometheus on the monitoring host.
+    #[must_use]
+    pub fn prometheus_url(&self) -> Option<String> {
+        let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
+        Some(format!("http://{}:{PROMETHEUS_PORT}/", host.name))
+    }
+
+    /// Address of Grafana on the monitoring host.
+    #[must_use]
+    pub fn grafana_url(&self) -> Option<String> {
+        let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
+        host.docker
+            .then(|| format!("http://{}:{GRAFANA_PORT}/", host.name))
+    }
+
+    /// Address of a node's exporter.
+    fn exporter_url(node: &Node) -> Option<String> {
+        let name = node.fqdn();
+        node.exporter
+            .as_ref()
+            .map(|_| format!("http://{name}:{EXPORTER_PORT}/metrics"))
+    }
 }

@@ -231,6 +231,12 @@ impl Board {
         self.0.armv8
     }
 
+    /// Whether the cores understand `ARMv6` only: a Pi 1, a Zero or a CM1.
+    #[must_use]
+    pub fn is_armv6(self) -> bool {
+        self.0.kernels == ARMV6
+    }
+
     /// Whether the board has Wi-Fi.
     #[must_use]
     pub fn has_wifi(self) -> bool {

@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::{Card, OpenBase, Plan};
+use crate::cluster::Exporter;
 use crate::cluster::node::{Node, Password, Sudo, WifiSecurity};
 use crate::report::plain_table;
 
@@ -151,9 +152,10 @@ fn write_steps(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
     for command in &first_boot.run {
         steps.push(format!("run `{command}`"));
     }
-    if node.node_exporter {
-        steps.push("install the node exporter".to_owned());
-    }
+    steps.extend(node.exporter.as_ref().map(|exporter| match exporter {
+        Exporter::Package => "install the node exporter".to_owned(),
+        Exporter::Carried(_) => "install the node exporter that the card carries".to_owned(),
+    }));
     for (index, step) in steps.iter().enumerate() {
         let head = if index == 0 { "first boot" } else { "" };
         writeln!(f, "{head:<10} {step}")?;

@@ -11,7 +11,7 @@ pub mod cmdline;
 pub mod config;
 mod firstrun;
 pub mod marker;
-mod monitoring;
+pub mod monitoring;
 pub mod quote;
 pub mod report;
 mod root_files;
@@ -55,6 +55,9 @@ pub enum ProvisionError {
     /// The marker could not be written.
     #[error(transparent)]
     Marker(#[from] marker::MarkerRenderError),
+    /// None of the node exporters that the manifest names runs on the node.
+    #[error("{0}")]
+    Exporter(String),
     /// The hash would not stay one field of `userconf.txt`.
     #[error("the password hash holds a colon or a control character")]
     PasswordHash,
@@ -84,13 +87,15 @@ pub fn provision(
 
 impl Settings<'_> {
     fn render(&self, templates: &Templates) -> Result<BootFiles, ProvisionError> {
-        let base = self.values();
+        let base = self.values()?;
         let mut files = match self.os.mechanism {
             Mechanism::CloudInit => cloud_init::files(self, &base, templates)?,
             Mechanism::Firstrun => firstrun::files(self, &base, templates)?,
         };
         files.push(BootFile::plain("ssh", String::new(), "switches sshd on"));
         files.extend(self.userconf()?);
+        let carried = monitoring::carried(self.node, self.os)?;
+        files.extend(carried.map(|file| monitoring::boot_file(file)));
         let marker = self.marker().render()?;
         files.push(BootFile::plain(
             marker::FILE_NAME,

@@ -82,14 +82,8 @@ impl RootFiles {
         if let Some(wired) = settings.wired() {
             all.ethernet_nm = profile("ethernet.nmconnection", &connection(&wired.interface))?;
         }
-        if node.scrape.is_some() {
-            let text = render("prometheus.yml")?;
-            all.files.push(RootFile::new(
-                monitoring::PROMETHEUS_YML,
-                0o644,
-                text.as_bytes(),
-            ));
-        }
+        all.files
+            .extend(monitoring::root_files(settings, base, templates)?);
         let (owned, plain): (Vec<_>, Vec<_>) = node
             .first_boot
             .files

@@ -5,8 +5,8 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use super::address::{AddressValues, is_wireless};
-use super::monitoring;
 use super::wifi::{WifiValues, sibling_uuid};
+use super::{ProvisionError, monitoring};
 use crate::cluster::node::{StaticAddress, Sudo};
 use crate::cluster::{Identity, Node};
 use crate::layout::{Generation, Mechanism, Os};
@@ -44,7 +44,13 @@ struct Values<'a> {
     expand: bool,
     packages: Vec<&'a str>,
     run: &'a [String],
-    scrape: Option<&'a [String]>,
+    /// How the node exporter comes: `package`, `deb` or `program`.
+    exporter: Option<&'static str>,
+    /// The node watches the others: with containers, or without.
+    watches: bool,
+    docker: bool,
+    /// Lines for `/etc/hosts`, about other nodes.
+    host_lines: Vec<String>,
     boot_mount: &'a str,
     /// Path of `firstrun.sh` on the node.
     run_path: String,
@@ -80,14 +86,19 @@ impl Settings<'_> {
     }
 
     /// As templates see them.
-    pub(super) fn values(&self) -> Value {
+    ///
+    /// # Errors
+    /// Where no node exporter that the manifest names runs on the node.
+    pub(super) fn values(&self) -> Result<Value, ProvisionError> {
         let Self {
             node,
             os,
             identity,
             instance,
         } = *self;
-        Value::from(Serde(Values {
+        let host = monitoring::host(node);
+        let carried = monitoring::carried(node, os)?;
+        Ok(Value::from(Serde(Values {
             cluster: &node.cluster,
             number: node.number,
             hostname: &node.hostname,
@@ -113,12 +124,15 @@ impl Settings<'_> {
             expand: node.first_boot.expand,
             packages: monitoring::packages(node),
             run: &node.first_boot.run,
-            scrape: node.scrape.as_deref(),
+            exporter: monitoring::exporter_word(node, carried.map(|file| &**file)),
+            watches: host.is_some(),
+            docker: host.is_some_and(|host| host.docker),
+            host_lines: monitoring::host_lines(node),
             boot_mount: os.boot_mount,
             run_path: self.run_path(),
             mechanism: os.mechanism,
             stop_cloud_init: os.generation == Some(Generation::Trixie)
                 && os.mechanism == Mechanism::Firstrun,
-        }))
+        })))
     }
 }

@@ -21,6 +21,7 @@ const EMBEDDED: &[(&str, &str)] = &[
         include_str!("../../templates/dashboard.json"),
     ),
     ("dhcpcd.conf", include_str!("../../templates/dhcpcd.conf")),
+    ("dnsmasq.conf", include_str!("../../templates/dnsmasq.conf")),
     (
         "ethernet.nmconnection",
         include_str!("../../templates/ethernet.nmconnection"),
@@ -39,6 +40,11 @@ const EMBEDDED: &[(&str, &str)] = &[
     (
         "grafana-datasource.yml",
         include_str!("../../templates/grafana-datasource.yml"),
+    ),
+    ("hosts", include_str!("../../templates/hosts")),
+    (
+        "inventory.yml",
+        include_str!("../../templates/inventory.yml"),
     ),
     (
         "meta-data.yaml",
@@ -158,7 +164,7 @@ impl Templates {
     }
 
     /// Renders the template `name`.
-    pub(super) fn render(
+    pub(crate) fn render(
         &self,
         name: &'static str,
         context: &Value,

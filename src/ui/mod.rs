@@ -1,6 +1,7 @@
 //! What a person sees while work runs: progress, questions, complaints.
 
 pub mod ask;
+pub mod board;
 pub mod json_lines;
 pub mod progress;
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::cluster::node::MacAddress;
+
 /// A complaint about a value: what is wrong, and what to do.
 pub(super) type Complaint = (String, String);
 
@@ -210,6 +212,28 @@ pub(super) fn interface(name: &str) -> Result<(), Complaint> {
         format!("`{name}` is no network interface"),
         "write it like eth0 or wlan0",
     )
+}
+
+/// `dc:a6:32:01:02:03`, with colons or hyphens: of one machine.
+pub(super) fn mac(text: &str) -> Result<MacAddress, Complaint> {
+    let mut octets = [0; 6];
+    let separator = if text.contains('-') { '-' } else { ':' };
+    let mut parts = text.split(separator);
+    let mut read = || {
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| part.len() == 2)?;
+            *octet = u8::from_str_radix(part, 16).ok()?;
+        }
+        parts.next().is_none().then_some(())
+    };
+    // The lowest bit of the first octet marks the address of a group.
+    match read() {
+        Some(()) if octets[0] & 1 == 0 && octets != [0; 6] => Ok(MacAddress(octets)),
+        _ => complain(
+            format!("`{text}` is no MAC address of a machine"),
+            "write it like dc:a6:32:01:02:03",
+        ),
+    }
 }
 
 /// A kernel token that does not get in the way of the first boot.

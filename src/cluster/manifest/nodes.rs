@@ -9,14 +9,12 @@ use super::check;
 use super::files::Files;
 use super::frame::{Frame, expand_template, read_frame};
 use super::image::choose_image;
+use super::monitoring::read_watch;
 use super::overrides::{Override, read_overrides};
 use super::read::{At, Section};
 use super::shared::{judge, read_boot, read_locale, read_ssh, read_steps, read_user, read_wifi};
-use crate::cluster::Cluster;
-use crate::cluster::node::{Boot, FirstBoot, Locale, Node, StaticAddress, User, Wifi};
-
-/// Port of the node exporter.
-const EXPORTER_PORT: u16 = 9100;
+use crate::cluster::node::{Boot, FirstBoot, Locale, MacAddress, Node, User, Wifi};
+use crate::cluster::{Cluster, Exporter};
 
 /// What all nodes share.
 pub(super) struct Shared {
@@ -26,7 +24,7 @@ pub(super) struct Shared {
     pub(super) wifi: Option<Arc<Wifi>>,
     pub(super) first_boot: Arc<FirstBoot>,
     pub(super) boot: Arc<Boot>,
-    pub(super) node_exporter: bool,
+    pub(super) exporter: Option<Exporter>,
 }
 
 /// Reads all sections. What comes of a manifest with problems is no cluster to
@@ -48,14 +46,7 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
     let mut boot_section = root.section("boot");
     let boot = read_boot(&mut boot_section);
     boot_section.finish();
-    let mut monitoring = root.section("monitoring");
-    let exporter = monitoring.boolean("node_exporter");
-    let node_exporter = match &exporter {
-        Some(on) => on.value,
-        // One that is no boolean is a problem of its own.
-        None => monitoring.gives("node_exporter"),
-    };
-    let host = monitoring.number("host");
+    let (monitoring, exporter) = read_watch(root.section("monitoring"), files);
     let overrides = root.section("node");
     root.finish();
     let shared = Shared {
@@ -65,22 +56,19 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
         wifi,
         first_boot: Arc::new(steps),
         boot: Arc::new(boot),
-        node_exporter,
+        exporter,
     };
     let overrides = read_overrides(overrides, &frame, &shared, files);
-    let notices = fill_image(&mut frame, &overrides);
-    let mut nodes = number_nodes(&monitoring, &frame, &shared, overrides);
-    if let Some(host) = host {
-        check_host(&monitoring, &host, &frame, node_exporter);
-        set_host(host.value, &mut nodes);
-    }
-    monitoring.finish();
+    let mut notices = fill_image(&mut frame, &overrides);
+    let mut nodes = number_nodes(&monitoring.section, &frame, &shared, overrides);
+    let monitoring = monitoring.finish(&frame, &mut nodes, &mut notices);
     let (name, dir) = (frame.name, files.dir().to_owned());
     Cluster {
         name,
         dir,
         mechanism: frame.mechanism,
         nodes,
+        monitoring,
         notices,
     }
 }
@@ -117,7 +105,7 @@ fn number_nodes(
             .clone()
             .or_else(|| taken.expand(section, frame, number));
         let Some(hostname) = hostname else { continue };
-        taken.check(section, number, &hostname, own.address.as_ref());
+        taken.check(section, number, &hostname, &own);
         nodes.extend(make_node(frame, shared, own, number, hostname.value));
     }
     nodes
@@ -129,6 +117,7 @@ fn number_nodes(
 struct Taken {
     names: HashMap<String, u32>,
     addresses: HashMap<IpAddr, u32>,
+    macs: HashMap<MacAddress, u32>,
     template_is_wrong: bool,
 }
 
@@ -158,7 +147,7 @@ impl Taken {
         section: &Section<'_, '_>,
         number: u32,
         hostname: &At<String>,
-        address: Option<&At<StaticAddress>>,
+        own: &Override,
     ) {
         if let Some(other) = self
             .names
@@ -167,11 +156,20 @@ impl Taken {
             let message = format!("nodes {other} and {number} are both `{}`", hostname.value);
             section.problem(&hostname.span, message, "give one of them another hostname");
         }
-        if let Some(address) = address
+        if let Some(address) = &own.address
             && let Some(other) = self.addresses.insert(address.value.address, number)
         {
             let message = format!("nodes {other} and {number} have the same address");
             section.problem(&address.span, message, "give one of them another address");
+        }
+        for mac in &own.mac {
+            if let Some(other) = self.macs.insert(mac.value, number) {
+                let message = format!(
+                    "nodes {other} and {number} have the MAC address {}",
+                    mac.value
+                );
+                section.problem(&mac.span, message, "no two machines have the same one");
+            }
         }
     }
 }
@@ -213,36 +211,8 @@ fn make_node(
         address: own.address.map(|address| address.value),
         first_boot,
         boot,
-        node_exporter: shared.node_exporter,
-        scrape: None,
+        mac: own.mac.into_iter().map(|mac| mac.value).collect(),
+        exporter: own.exporter.unwrap_or_else(|| shared.exporter.clone()),
+        monitoring: None,
     })
-}
-
-/// Whether the monitoring host is a node, and has something to watch. Asks the
-/// numbers, not the nodes: a node that failed its own checks is still there.
-fn check_host(section: &Section<'_, '_>, host: &At<u32>, frame: &Frame, node_exporter: bool) {
-    if !node_exporter {
-        let message = "there is nothing for the monitoring host to watch";
-        let help = "set node_exporter = true, or leave out `host`";
-        section.problem(&host.span, message, help);
-    }
-    if let Some(numbers) = &frame.numbers
-        && !numbers.contains(&host.value)
-    {
-        let message = format!("there is no node {} to be the host", host.value);
-        let help = format!("the nodes are {} to {}", numbers.start(), numbers.end());
-        section.problem(&host.span, message, &help);
-    }
-}
-
-/// Prometheus runs on one node and scrapes all that have an exporter.
-fn set_host(host: u32, nodes: &mut [Node]) {
-    let targets: Arc<[String]> = nodes
-        .iter()
-        .filter(|node| node.node_exporter)
-        .map(|node| format!("{}:{EXPORTER_PORT}", node.fqdn()))
-        .collect();
-    if let Some(node) = nodes.iter_mut().find(|node| node.number == host) {
-        node.scrape = Some(targets);
-    }
 }

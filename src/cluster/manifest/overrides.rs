@@ -8,10 +8,12 @@ use super::check;
 use super::files::Files;
 use super::frame::{Frame, read_dns, read_ip};
 use super::image::read_image;
+use super::monitoring::read_exporter;
 use super::nodes::Shared;
 use super::read::{At, Section, nearest};
 use super::shared::{checked, judge, read_boot, read_steps};
-use crate::cluster::node::{Boot, FirstBoot, Image, StaticAddress};
+use crate::cluster::Exporter;
+use crate::cluster::node::{Boot, FirstBoot, Image, MacAddress, StaticAddress};
 use crate::layout::Board;
 
 /// What `[node.N]` says.
@@ -23,6 +25,9 @@ pub(super) struct Override {
     pub(super) address: Option<At<StaticAddress>>,
     pub(super) steps: FirstBoot,
     pub(super) boot: Boot,
+    pub(super) mac: Vec<At<MacAddress>>,
+    /// What the node has instead of the cluster's exporter, which may be none.
+    pub(super) exporter: Option<Option<Exporter>>,
 }
 
 pub(super) fn read_overrides(
@@ -87,6 +92,13 @@ fn read_override(
     let address = read_address(section, frame, shared, board);
     let steps = read_steps(section, files);
     let boot = read_boot(section);
+    let mac = section.strings("mac", true);
+    let mac = mac.into_iter().filter_map(|text| {
+        let mac = judge(section, &text, check::mac(&text.value))?;
+        Some(text.with(mac))
+    });
+    let mac = mac.collect();
+    let exporter = read_exporter(section, files);
     Override {
         hostname,
         board,
@@ -94,6 +106,8 @@ fn read_override(
         address,
         steps,
         boot,
+        mac,
+        exporter,
     }
 }
 

@@ -83,6 +83,13 @@ impl<'t> Problems<'t> {
     }
 }
 
+/// A value that may be given in several ways.
+pub(super) enum Form<'a, 't> {
+    Switch(At<bool>),
+    Text(At<String>),
+    Table(Section<'a, 't>),
+}
+
 /// A table of the manifest that is being read: keys are taken out of it, and
 /// what nobody took is unknown.
 pub(super) struct Section<'a, 't> {
@@ -191,6 +198,32 @@ impl<'a, 't> Section<'a, 't> {
             let integer = value.as_integer()?;
             u32::from_str_radix(integer.as_str(), integer.radix()).ok()
         })
+    }
+
+    /// A value that may be given in several ways; `wanted` names them.
+    pub(super) fn form(&mut self, key: &'static str, wanted: &str) -> Option<Form<'a, 't>> {
+        let found = self.take(key)?;
+        let span = found.span();
+        match found.get_ref() {
+            DeValue::Boolean(value) => Some(Form::Switch(At {
+                value: *value,
+                span,
+            })),
+            DeValue::String(text) => Some(Form::Text(At {
+                value: text.to_string(),
+                span,
+            })),
+            DeValue::Table(table) => {
+                let name = format!("`{key}` of {}", self.name);
+                Some(Form::Table(Self::new(self.problems, name, table, span)))
+            }
+            other => {
+                let (kind, name) = (type_name(other), &self.name);
+                let message = format!("`{key}` in {name} must be {wanted}, not {kind}");
+                self.problem(&span, message, "");
+                None
+            }
+        }
     }
 
     /// A list of strings; where `single`, one string counts as a list of one.

@@ -13,7 +13,7 @@ use comfy_table::Table;
 use serde_json::json;
 
 use super::workspace::{Pick, Workspace};
-use super::{Context, Refused, exit_code};
+use super::{Context, Refused, exit_code, handover};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
@@ -80,7 +80,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         }
     }
     let fates: Vec<Fate> = fates.into_iter().flatten().collect();
-    let handover = workspace.write_handover()?;
+    let handover = handover::write(&workspace)?.folder;
     let is_plain = compression.is_none();
     if is_plain && !args.sums {
         let built = plan.cards.iter().zip(&fates);

@@ -17,7 +17,7 @@ use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
-use crate::commands::{Context, build};
+use crate::commands::{Context, build, handover};
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::Expected;
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
         let code = ExitCode::merge(codes.chain([left_code]));
         // The record has what is complete; what was planned may not be.
         self.workspace.record = Record::load(&self.workspace.dir)?;
-        let handover = self.workspace.write_handover();
+        let handover = handover::write(&self.workspace).map(|written| written.folder);
         // Whoever closed the pipe still gets the exit code.
         let _ = self.report(context, handover.as_deref().ok());
         for one in &self.made {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::cluster::monitoring::{FixedHost, Jobs, MonitoringHost, Target};
 use crate::cluster::node::{
     Boot, FirstBoot, Image, ImageSource, Locale, NodeFile, Password, StaticAddress, Sudo, User,
     Wifi, WifiSecurity,
 };
-use crate::cluster::{HostKey, Identity, Node};
+use crate::cluster::{Exporter, HostKey, Identity, Monitoring, Node};
 use crate::layout::{Arch, Generation, Mechanism, Os};
 
 pub(crate) const HASH: &str = "$6$salt$hash/of.a'password";
@@ -53,8 +54,9 @@ pub(crate) fn minimal() -> Node {
         address: None,
         first_boot: Arc::default(),
         boot: Arc::default(),
-        node_exporter: false,
-        scrape: None,
+        mac: Vec::new(),
+        exporter: None,
+        monitoring: None,
     }
 }
 
@@ -111,9 +113,34 @@ pub(crate) fn full() -> Node {
             cmdline: vec!["cgroup_enable=memory".to_owned()],
             config: vec!["dtoverlay=disable-bt".to_owned()],
         }),
-        node_exporter: true,
-        scrape: Some(["pi0.lan:9100".to_owned(), "pi1.lan:9100".to_owned()].into()),
+        exporter: Some(Exporter::Package),
+        monitoring: Some(watching(false, None).into()),
         ..minimal()
+    }
+}
+
+/// Two nodes, watched by the first.
+pub(crate) fn watching(docker: bool, password: Option<&str>) -> Monitoring {
+    let target = |number| Target {
+        hostname: format!("pi{number}"),
+        name: format!("pi{number}.lan"),
+        board: (number == 1).then(|| "pi-4b".parse().unwrap()),
+    };
+    Monitoring {
+        cluster: "lab".into(),
+        targets: vec![target(0), target(1)],
+        fixed: vec![FixedHost {
+            name: "pi1.lan".to_owned(),
+            hostname: "pi1".to_owned(),
+            address: [10, 0, 0, 14].into(),
+        }],
+        jobs: Jobs::PerNode,
+        host: Some(MonitoringHost {
+            number: 0,
+            name: "pi0.lan".to_owned(),
+            docker,
+            grafana_password: password.map(Into::into),
+        }),
     }
 }
 

@@ -68,7 +68,7 @@ fn scripts() -> Vec<(String, String)> {
                 identity: &identity,
                 instance: "cardmint-0",
             };
-            let values = settings.values();
+            let values = settings.values().unwrap();
             let bootcmd = templates.render("bootcmd.sh", &values).unwrap();
             scripts.push((format!("{label} bootcmd"), format!("#!/bin/sh\n{bootcmd}")));
             for file in RootFiles::render(&settings, &values, &templates)
@@ -204,7 +204,7 @@ fn cloud_init_reads_what_was_meant() {
         identity: &identity,
         instance: &files.instance_id,
     };
-    let values = settings.values();
+    let values = settings.values().unwrap();
     let bootcmd = templates.render("bootcmd.sh", &values).unwrap();
     let command = serde_json::json!(["sh", "-c", bootcmd]);
     assert_eq!(read["bootcmd"], serde_json::json!([command]));

@@ -268,7 +268,7 @@ fn a_trixie_node_is_finished_and_its_seed_cleaned() {
         identity: &identity,
         instance,
     };
-    let (values, templates) = (settings.values(), Templates::embedded());
+    let (values, templates) = (settings.values().unwrap(), Templates::embedded());
     let bootcmd = templates.render("bootcmd.sh", &values).unwrap();
     let cut_short = "/var/lib/cloud/instance/sem/config_users_groups";
     machine.write(cut_short, b"");

@@ -27,7 +27,7 @@ fn rendered(node: &Node, os: &Os) -> String {
         identity: &identity(false),
         instance: "cardmint-0",
     };
-    let values = settings.values();
+    let values = settings.values().unwrap();
     Templates::embedded().render("metrics.sh", &values).unwrap()
 }
 

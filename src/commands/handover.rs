@@ -1,0 +1,118 @@
+//! `cardmint handover`: what the operator needs once the cards are made. `build`
+//! and `flash` write it as well.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use super::Context;
+use super::workspace::{Workspace, write_whole};
+use crate::cli::HandoverArgs;
+use crate::cluster::HostKey;
+use crate::cluster::identity::IdentityError;
+use crate::exit::ExitCode;
+use crate::handover::{FILES, Handover, Host};
+use crate::output::folder_of;
+use crate::owner;
+
+/// Where the hand-over lies, and what is new in it.
+pub(super) struct Written {
+    pub(super) folder: PathBuf,
+    /// Each file, and whether its contents changed.
+    files: Vec<(&'static str, bool)>,
+    removed: Vec<&'static str>,
+}
+
+pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<ExitCode> {
+    let workspace = Workspace::open_unasked(context)?;
+    let written = write(&workspace)?;
+    let folder = context.path("handover");
+    if args.json {
+        let state = |(file, changed): &(&str, bool)| json!({ "file": file, "changed": changed });
+        let report = json!({
+            "cluster": workspace.cluster.name,
+            "handover": written.folder.display().to_string(),
+            "files": written.files.iter().map(state).collect::<Vec<_>>(),
+            "removed": written.removed,
+        });
+        serde_json::to_writer_pretty(&mut *context.out, &report)?;
+        writeln!(context.out)?;
+        return Ok(ExitCode::Done);
+    }
+    for (file, changed) in &written.files {
+        let state = if *changed { "written  " } else { "unchanged" };
+        context.tell(format_args!("{state}  {}", folder.join(file).display()))?;
+    }
+    for file in &written.removed {
+        context.tell(format_args!("removed    {}", folder.join(file).display()))?;
+    }
+    let Some(first) = workspace.cluster.nodes.first() else {
+        return Ok(ExitCode::Done);
+    };
+    let folder = folder.display();
+    context.tell(format_args!(
+        "\n  ssh -F {folder}/ssh_config {}\n  ansible -i {folder}/inventory.yml all -m ping\n  \
+         cardmint status --wait 10m",
+        first.hostname
+    ))?;
+    Ok(ExitCode::Done)
+}
+
+/// Writes the hand-over for all nodes of the cluster. What is there already and
+/// is right is left alone, so that its time tells when it changed.
+pub(super) fn write(workspace: &Workspace) -> Result<Written> {
+    let folder = workspace.dir.join("handover");
+    owner::create_dir_all(&folder, 0o777)
+        .with_context(|| format!("creating {}", folder.display()))?;
+    let folder = folder.canonicalize()?;
+    let login_key = workspace.login_key()?;
+    let handover = Handover {
+        cluster: &workspace.cluster,
+        hosts: hosts(workspace)?,
+        folder: &folder,
+        identity_file: login_key.as_deref(),
+    };
+    let mut files = Vec::new();
+    for file in handover.files(&workspace.templates)? {
+        let path = folder.join(file.path);
+        owner::create_dir_all(folder_of(&path), 0o777)
+            .with_context(|| format!("creating {}", folder_of(&path).display()))?;
+        let changed = fs::read(&path).ok().as_deref() != Some(file.text.as_bytes());
+        if changed {
+            write_whole(&path, &file.text)?;
+        }
+        files.push((file.path, changed));
+    }
+    let mut removed = Vec::new();
+    for name in FILES {
+        if !files.iter().any(|(file, _)| *file == name) && remove(&folder.join(name))? {
+            removed.push(name);
+        }
+    }
+    Ok(Written {
+        folder,
+        files,
+        removed,
+    })
+}
+
+fn hosts(workspace: &Workspace) -> Result<Vec<Host<'_>>, IdentityError> {
+    let record = &workspace.record;
+    let host = |node| {
+        let key = HostKey::derive(&workspace.key, node, record.generation(node.number))?;
+        Ok(Host::new(node, key, record.card(node.number)))
+    };
+    workspace.cluster.nodes.iter().map(host).collect()
+}
+
+/// Takes away what no longer applies; whether it was there.
+fn remove(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("removing {}", path.display())),
+    }
+}

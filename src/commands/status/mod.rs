@@ -1,0 +1,181 @@
+//! `cardmint status`: whether the nodes came up, are themselves, and are watched.
+
+mod show;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::workspace::Workspace;
+use super::{Context, Usage};
+use crate::cli::StatusArgs;
+use crate::cluster::{HostKey, Node};
+use crate::exit::ExitCode;
+use crate::handover::ssh::public_key;
+use crate::status::{self, Options, Outcome, State, Wanted, Watcher};
+use crate::ui::board::Board;
+use crate::ui::progress::Verbosity;
+
+pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCode> {
+    let workspace = Workspace::open_unasked(context)?;
+    let nodes = targets(&workspace, &args.nodes)?;
+    let login_key = workspace.login_key()?;
+    let want = |(node, given): &(Node, Option<String>)| {
+        wanted(&workspace, node, given.clone(), login_key.clone())
+    };
+    let options = Options {
+        nodes: nodes.iter().map(want).collect::<Result<_>>()?,
+        watcher: watcher(&workspace, &nodes, login_key.as_ref())?,
+        wait: args.wait,
+    };
+    let names = options.nodes.iter().map(|node| node.hostname.clone());
+    let verbosity = match args.json {
+        true => Verbosity::Quiet,
+        false => context.verbosity,
+    };
+    let board = Board::new(names.collect(), verbosity);
+    let outcome = status::watch(&options, &context.interrupt, &mut |index, state, found| {
+        board.set(index, &show::row(state, found), state.is_final());
+    });
+    board.clear();
+    let outcome = outcome?;
+    if args.json {
+        let report = show::to_json(&workspace.cluster.name, &options, &outcome);
+        serde_json::to_writer_pretty(&mut *context.out, &report)?;
+        writeln!(context.out)?;
+    } else {
+        show::all(context.out, &options, &outcome)?;
+    }
+    let fingerprints = fingerprints(&workspace, &outcome)?;
+    for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
+        if let State::Impostor(offered) = state {
+            crate::ui::complain(&show::alarm(
+                wanted,
+                found,
+                offered.as_deref(),
+                &fingerprints,
+            ));
+        }
+    }
+    Ok(code(&outcome))
+}
+
+/// What was typed, as nodes with their addresses.
+fn targets(workspace: &Workspace, typed: &[String]) -> Result<Vec<(Node, Option<String>)>> {
+    if typed.is_empty() {
+        let nodes = workspace.select(None)?.into_iter();
+        return Ok(nodes.map(|node| (node, None)).collect());
+    }
+    let mut targets: Vec<(Node, Option<String>)> = Vec::new();
+    for text in typed {
+        let found = match text.split_once('=') {
+            Some((node, address)) => {
+                vec![(workspace.select_one(node)?, Some(check_address(address)?))]
+            }
+            None => {
+                let nodes = workspace.select(Some(text))?.into_iter();
+                nodes.map(|node| (node, None)).collect()
+            }
+        };
+        for (node, given) in found {
+            if targets.iter().any(|(other, _)| other.number == node.number) {
+                bail!(Usage(format!("{} is named twice", node.hostname)));
+            }
+            targets.push((node, given));
+        }
+    }
+    Ok(targets)
+}
+
+/// An address, or a name that leads to one.
+fn check_address(text: &str) -> Result<String> {
+    let is_name = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        !text.is_empty() && text.chars().all(plain)
+    };
+    if text.parse::<IpAddr>().is_ok() || is_name(text) {
+        return Ok(text.to_owned());
+    }
+    bail!(Usage(format!(
+        "`{text}` is neither an address nor a name; write NODE=10.0.0.7"
+    )))
+}
+
+fn wanted(
+    workspace: &Workspace,
+    node: &Node,
+    given: Option<String>,
+    identity_file: Option<PathBuf>,
+) -> Result<Wanted> {
+    let record = &workspace.record;
+    let key = HostKey::derive(&workspace.key, node, record.generation(node.number))?;
+    let card = record.card(node.number).map(|card| &card.instance_id);
+    let entry = record.entry(node.number).map(|entry| &entry.instance_id);
+    Ok(Wanted {
+        number: node.number,
+        hostname: node.hostname.clone(),
+        name: node.fqdn(),
+        user: node.user.name.clone(),
+        host_key: public_key(&key.public),
+        fingerprint: key.fingerprint,
+        fixed: node.address.as_ref().map(|fixed| fixed.address),
+        given,
+        identity_file,
+        instance: card.or(entry).cloned(),
+        exporter: node.exporter.is_some(),
+    })
+}
+
+/// The monitoring host, at the address that was given for it, if one was.
+fn watcher(
+    workspace: &Workspace,
+    nodes: &[(Node, Option<String>)],
+    login_key: Option<&PathBuf>,
+) -> Result<Option<Watcher>> {
+    let monitoring = workspace.cluster.monitoring.as_ref();
+    let Some(host) = monitoring.and_then(|all| all.host.as_ref()) else {
+        return Ok(None);
+    };
+    let all = &workspace.cluster.nodes;
+    let Some(node) = all.iter().find(|node| node.number == host.number) else {
+        return Ok(None);
+    };
+    let given = nodes.iter().find(|(node, _)| node.number == host.number);
+    let given = given.and_then(|(_, given)| given.clone());
+    Ok(Some(Watcher {
+        node: wanted(workspace, node, given, login_key.cloned())?,
+        grafana: host.docker,
+    }))
+}
+
+/// Whose key each fingerprint is, where a stranger was met: cards get swapped.
+fn fingerprints(workspace: &Workspace, outcome: &Outcome) -> Result<Vec<(String, String)>> {
+    let is_impostor = |(_, state): &(_, State)| matches!(state, State::Impostor(_));
+    if !outcome.nodes.iter().any(is_impostor) {
+        return Ok(Vec::new());
+    }
+    let of = |node: &Node| {
+        let generation = workspace.record.generation(node.number);
+        let key = HostKey::derive(&workspace.key, node, generation)?;
+        Ok((key.fingerprint, node.hostname.clone()))
+    };
+    workspace.cluster.nodes.iter().map(of).collect()
+}
+
+fn code(outcome: &Outcome) -> ExitCode {
+    let codes = outcome.nodes.iter().map(|(_, state)| match state {
+        State::Ready => ExitCode::Done,
+        State::Impostor(_) => ExitCode::Different,
+        _ => ExitCode::Failed,
+    });
+    let watch = &outcome.watch;
+    let is_watching = watch.prometheus.as_ref().is_none_or(Result::is_ok)
+        && watch.grafana.as_ref().is_none_or(Result::is_ok);
+    let watch = if is_watching {
+        ExitCode::Done
+    } else {
+        ExitCode::Failed
+    };
+    ExitCode::merge(codes.chain([watch]))
+}

@@ -1,0 +1,102 @@
+//! Exporters, Prometheus and Grafana, asked by HTTP.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::Agent;
+
+use crate::cluster::monitoring::{EXPORTER_PORT, GRAFANA_PORT, PROMETHEUS_PORT};
+
+/// An exporter on a Zero takes a second or two for all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// An exporter says some 100 KB; ten thousand nodes are some megabytes of `up`.
+const MAX_LEN: u64 = 16 << 20;
+
+/// Never through a proxy: what is asked for is on the local network.
+pub(super) fn agent() -> Agent {
+    Agent::config_builder()
+        .proxy(None)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
+}
+
+/// Whether a node exporter answers.
+pub(super) fn exporter(agent: &Agent, address: IpAddr) -> Result<(), String> {
+    let text = get(agent, address, EXPORTER_PORT, "metrics")?;
+    if text.lines().any(|line| line.starts_with("node_")) {
+        return Ok(());
+    }
+    Err(format!(
+        "what answers at port {EXPORTER_PORT} is no node exporter"
+    ))
+}
+
+/// Which instances Prometheus reaches.
+pub(super) fn scraped(agent: &Agent, address: IpAddr) -> Result<BTreeMap<String, bool>, String> {
+    let text = get(agent, address, PROMETHEUS_PORT, "api/v1/query?query=up")?;
+    up(&text).ok_or_else(|| format!("what answers at port {PROMETHEUS_PORT} is no Prometheus"))
+}
+
+/// Whether Grafana is up.
+pub(super) fn grafana(agent: &Agent, address: IpAddr) -> Result<(), String> {
+    get(agent, address, GRAFANA_PORT, "api/health").map(drop)
+}
+
+fn get(agent: &Agent, address: IpAddr, port: u16, path: &str) -> Result<String, String> {
+    let url = format!("http://{}/{path}", SocketAddr::from((address, port)));
+    let mut answer = agent.get(&url).call().map_err(|error| error.to_string())?;
+    let body = answer.body_mut().with_config().limit(MAX_LEN);
+    body.read_to_string().map_err(|error| error.to_string())
+}
+
+/// The answer of Prometheus' HTTP API to an instant query.
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Sample>,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    metric: BTreeMap<String, String>,
+    /// Time, and the value as text.
+    value: (f64, String),
+}
+
+fn up(text: &str) -> Option<BTreeMap<String, bool>> {
+    let answer: Answer = serde_json::from_str(text).ok()?;
+    let mut all = BTreeMap::new();
+    for sample in answer.data.result {
+        if let Some(instance) = sample.metric.get("instance") {
+            // Where two jobs watch a node, one that reaches it is enough.
+            let is_up = all.entry(instance.clone()).or_insert(false);
+            *is_up |= sample.value.1 == "1";
+        }
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::up;
+
+    #[test]
+    fn prometheus_says_whom_it_reaches() {
+        let text = r#"{"status":"success","data":{"resultType":"vector","result":[
+            {"metric":{"__name__":"up","instance":"a","job":"a"},"value":[1.5,"1"]},
+            {"metric":{"__name__":"up","instance":"b","job":"b"},"value":[1,"0"]},
+            {"metric":{"__name__":"up","instance":"a","job":"x"},"value":[1,"0"]}]}}"#;
+        let all = up(text).unwrap();
+        assert_eq!(all.get("a"), Some(&true));
+        assert_eq!(all.get("b"), Some(&false));
+        assert_eq!(all.len(), 2);
+        assert_eq!(up("<html>"), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! Logs in through the system's OpenSSH, which must find the expected host key.
+
+use std::fs;
+use std::io::{self, Read, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::probe::{SCRIPT, Told};
+use super::{Reach, Route, Wanted};
+use crate::handover::ssh::quoted;
+
+/// A small board that is busy takes its time to answer.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// For all of it; a Zero that is installing packages needs some seconds to log in.
+const PATIENCE: Duration = Duration::from_secs(45);
+const PAUSE: Duration = Duration::from_millis(20);
+/// What is printed is a page at most.
+const MAX_OUTPUT_LEN: u64 = 256 << 10;
+
+/// Asks the node at `route` to say how it is.
+///
+/// # Errors
+/// Where there is no ssh, or no room for its settings.
+pub(super) fn ask(wanted: &Wanted, route: Route) -> io::Result<(Reach, Option<Told>)> {
+    let folder = tempfile::tempdir()?;
+    let (known, config) = (
+        folder.path().join("known_hosts"),
+        folder.path().join("config"),
+    );
+    fs::write(&known, format!("{} {}\n", wanted.hostname, wanted.host_key))?;
+    let mut text = format!(
+        "Host *\n HostName {}\n Port 22\n User {}\n HostKeyAlias {}\n UserKnownHostsFile {}\n \
+         GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n BatchMode yes\n \
+         ConnectTimeout {}\n ServerAliveInterval 5\n UpdateHostKeys no\n ForwardAgent no\n \
+         ClearAllForwardings yes\n",
+        route.address,
+        wanted.user,
+        wanted.hostname,
+        quoted(&known),
+        CONNECT_PATIENCE.as_secs(),
+    );
+    if let Some(path) = &wanted.identity_file {
+        text.push_str(&format!(" IdentityFile {}\n", quoted(path)));
+    }
+    fs::write(&config, text)?;
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-F")
+        .arg(&config)
+        .args(["-T", &wanted.hostname, "sh -s"]);
+    // Its messages are read below.
+    ssh.env("LC_ALL", "C");
+    let child = ssh
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let said = converse(child)?;
+    Ok(said.judge())
+}
+
+/// What ssh left behind.
+struct Said {
+    /// `None` where it had to be stopped.
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn converse(mut child: Child) -> io::Result<Said> {
+    let stdin = child.stdin.take();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        // It may be refused before it reads anything.
+        scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(SCRIPT.as_bytes())));
+        let stdout = scope.spawn(move || read(stdout));
+        let stderr = scope.spawn(move || read(stderr));
+        let end = Instant::now() + PATIENCE;
+        let code = loop {
+            match child.try_wait()? {
+                Some(status) => break status.code(),
+                None if Instant::now() > end => {
+                    child.kill()?;
+                    child.wait()?;
+                    break None;
+                }
+                None => thread::sleep(PAUSE),
+            }
+        };
+        let text = |thread: thread::ScopedJoinHandle<'_, String>| thread.join().unwrap_or_default();
+        Ok(Said {
+            code,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        })
+    })
+}
+
+fn read(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What came before an error still counts.
+        let _ = pipe.by_ref().take(MAX_OUTPUT_LEN).read_to_end(&mut bytes);
+        // A full pipe would keep ssh from ending.
+        let _ = io::copy(&mut pipe, &mut io::sink());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Said {
+    /// What it means: sshd's word where there is one, else ssh's (OpenSSH 7.9 to 10).
+    fn judge(&self) -> (Reach, Option<Told>) {
+        let has = |text: &str| self.stderr.contains(text);
+        if has("REMOTE HOST IDENTIFICATION HAS CHANGED") || has("Host key verification failed") {
+            return (Reach::Impostor(self.offered()), None);
+        }
+        if let Some(told) = Told::parse(&self.stdout) {
+            return (Reach::In, Some(told));
+        }
+        let last = self.last_line();
+        // While it boots, pam_nologin refuses everybody but root.
+        if has("Permission denied") && !has("booting up") {
+            return (Reach::LockedOut(last), None);
+        }
+        (Reach::NotYet(last), None)
+    }
+
+    /// `The fingerprint for the ED25519 key sent by the remote host is` stands on
+    /// the line before it.
+    fn offered(&self) -> Option<String> {
+        let words = self.stderr.split_whitespace();
+        let mut prints = words.filter(|word| word.starts_with("SHA256:"));
+        prints
+            .next()
+            .map(|word| word.trim_end_matches('.').to_owned())
+    }
+
+    fn last_line(&self) -> String {
+        if self.code.is_none() {
+            return format!("no answer within {} s", PATIENCE.as_secs());
+        }
+        let mut lines = self.stderr.lines().rev().map(str::trim);
+        let last = lines.find(|line| !line.is_empty());
+        let last = last.unwrap_or("ssh ended without a word");
+        last.replace(char::is_control, "\u{fffd}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: i32, stdout: &str, stderr: &str) -> Reach {
+        let said = Said {
+            code: Some(code),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        said.judge().0
+    }
+
+    #[test]
+    fn what_ssh_says_is_understood() {
+        let changed = "@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n\
+                       The fingerprint for the ED25519 key sent by the remote host is\n\
+                       SHA256:abc/+0.\nPlease contact your system administrator.\n\
+                       Host key verification failed.\n";
+        assert_eq!(
+            said(255, "", changed),
+            Reach::Impostor(Some("SHA256:abc/+0".to_owned()))
+        );
+        let unknown = "No RSA host key is known for a and you have requested strict checking.\n\
+                       Host key verification failed.\n";
+        assert_eq!(said(255, "", unknown), Reach::Impostor(None));
+        let denied = "pi@10.0.0.7: Permission denied (publickey).\n";
+        assert_eq!(
+            said(255, "", denied),
+            Reach::LockedOut(denied.trim().to_owned())
+        );
+        for early in [
+            "\"System is booting up. Unprivileged users are not permitted to log in yet.\"\n\
+             Permission denied",
+            "kex_exchange_identification: read: Connection reset by peer\n",
+            "Connection closed by 10.0.0.7 port 22\n",
+        ] {
+            assert!(matches!(said(255, "", early), Reach::NotYet(_)), "{early}");
+        }
+        assert_eq!(said(0, "hostname a\nend -\n", ""), Reach::In);
+        // A connection that broke off has told nothing.
+        assert!(matches!(said(255, "hostname a\n", ""), Reach::NotYet(_)));
+    }
+}
