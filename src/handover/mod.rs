@@ -3,6 +3,8 @@
 //! Host keys are derived, so `known_hosts` is complete before a node first
 //! boots, and the first login never asks.
 
+pub mod page;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
