@@ -41,7 +41,7 @@ impl Shown {
         self.dir.path().join(name)
     }
 
-    fn chromium(&self, at: &str, arguments: &[&str]) {
+    fn chromium(&self, at: &str, arguments: &[&str]) -> Vec<u8> {
         let profile = tempfile::tempdir().unwrap();
         ran(Command::new("chromium")
             .args([
@@ -62,7 +62,7 @@ impl Shown {
                 "file://{}{at}",
                 self.path("cluster.html").display()
             ))
-            .current_dir(self.dir.path()));
+            .current_dir(self.dir.path()))
     }
 
     /// Prints the page, or its part `at`; one grey picture for each sheet.
@@ -170,6 +170,61 @@ fn a_camera_reads_every_label_off_the_screen_in_light_and_dark() {
         let mut urls = shown.urls.clone();
         urls.sort();
         assert_eq!(found, urls, "color scheme {scheme}");
+    }
+}
+
+/// Every text of a drawing against the box around it, every line of a label
+/// against the label, as this browser and its fonts lay them out.
+const MEASURE: &str = "<script>
+    const out = [];
+    const within = (inner, outer, name) => {
+        const [i, o] = [inner.getBoundingClientRect(), outer.getBoundingClientRect()];
+        if (i.left < o.left || i.right > o.right || i.top < o.top || i.bottom > o.bottom)
+            out.push(name + ': ' + inner.textContent);
+    };
+    let seen = 0;
+    for (const group of document.querySelectorAll('.node > g, .hub'))
+        for (const text of group.querySelectorAll('text:not(.hub > .radio)')) {
+            const button = text.closest('.button');
+            within(text, (button || group).querySelector('rect'), 'drawing');
+            seen += 1;
+        }
+    for (const label of document.querySelectorAll('.label')) {
+        for (const line of label.querySelectorAll('svg, .host, .who, .where')) within(line, label, 'label');
+        for (const line of label.querySelectorAll('.host, .who'))
+            if (line.scrollWidth > line.clientWidth) out.push('label: ' + line.textContent);
+        seen += 1;
+    }
+    document.body.textContent = 'seen ' + seen + ';' + out.join(';') + '.';
+</script>";
+
+#[test]
+fn no_word_leaves_its_box() {
+    if !has_tools(&["chromium"]) {
+        return;
+    }
+    for page in [usual(12), long(), bare()] {
+        let shown = Shown::of(&page);
+        let html = written(&page).replace("default-src 'none';", "");
+        assert!(html.contains("</main>"));
+        fs::write(
+            shown.path("cluster.html"),
+            html.replace("</main>", &format!("</main>{MEASURE}")),
+        )
+        .unwrap();
+        let dom = String::from_utf8(shown.chromium("", &["--window-size=1280,2000", "--dump-dom"]))
+            .unwrap();
+        let told = dom
+            .split("<body>")
+            .nth(1)
+            .unwrap()
+            .split("</body>")
+            .next()
+            .unwrap();
+        let (seen, outside) = told.split_once(';').unwrap();
+        let seen: usize = seen.strip_prefix("seen ").unwrap().parse().unwrap();
+        assert!(seen > 10 * page.nodes.len(), "only {seen} texts seen");
+        assert_eq!(outside.trim_end(), ".");
     }
 }
 
