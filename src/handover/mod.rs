@@ -7,6 +7,7 @@
 
 mod ansible;
 mod names;
+pub mod page;
 pub mod ssh;
 
 #[cfg(test)]
@@ -14,10 +15,14 @@ mod tests;
 
 use std::path::Path;
 
+use indicatif::DecimalBytes;
+
 use crate::cluster::monitoring::{EXPORTER_PORT, GRAFANA_PORT, PROMETHEUS_PORT};
-use crate::cluster::{CardEntry, Cluster, HostKey, Node};
+use crate::cluster::{CardEntry, CardState, Cluster, HostKey, Node};
+use crate::layout::Board;
+use crate::provision::Templates;
 use crate::provision::monitoring::{self, ConfigFile, For};
-use crate::provision::{ProvisionError, Templates};
+use page::{Page, PageError, PageNode};
 
 /// A node, the public half of its host key, and its card.
 #[derive(Clone, Debug)]
@@ -100,14 +105,68 @@ impl<'a> Host<'a> {
         }
         names
     }
+
+    fn on_page(&self) -> PageNode<'_> {
+        let node = self.node;
+        let address = node.address.as_ref();
+        let wifi = match address {
+            Some(fixed) => fixed.interface.starts_with("wlan"),
+            None => node.wifi.is_some() && node.board.is_none_or(Board::has_wifi),
+        };
+        let name = self.target();
+        let exporter = node.exporter.as_ref();
+        PageNode {
+            number: node.number,
+            hostname: &node.hostname,
+            board: node.board.map(Board::model),
+            address: address.map(|fixed| format!("{}/{}", fixed.address, fixed.prefix_len)),
+            wifi,
+            user: &node.user.name,
+            fingerprint: &self.fingerprint,
+            card: self.card.map(describe_card),
+            exporter: exporter
+                .map(|_| format!("http://{}:{EXPORTER_PORT}/metrics", url_host(&name))),
+            is_monitoring_host: node.monitoring.is_some(),
+            name,
+        }
+    }
+}
+
+/// An address of IPv6 stands in brackets in a URL.
+fn url_host(name: &str) -> String {
+    match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.to_owned(),
+    }
+}
+
+/// `SanDisk SC32G, 31.9 GB, serial 0x1234, written 2026-11-26`.
+fn describe_card(card: &CardEntry) -> String {
+    let serial = card.serial.iter().map(|serial| format!("serial {serial}"));
+    let day = card.at.get(..10).unwrap_or(&card.at);
+    let state = match card.state {
+        CardState::Verified => format!("written {day}"),
+        CardState::Unverified => format!("written {day}, not read back"),
+        CardState::Writing | CardState::Failed => format!("not finished on {day}"),
+        CardState::Overwritten => format!("written {day}, another node's since"),
+    };
+    let model = (!card.model.is_empty()).then(|| card.model.clone());
+    let parts: Vec<String> = model
+        .into_iter()
+        .chain([DecimalBytes(card.len).to_string()])
+        .chain(serial)
+        .chain([state])
+        .collect();
+    parts.join(", ")
 }
 
 impl Handover<'_> {
     /// Every file, by its path within the folder.
     ///
     /// # Errors
-    /// Where a template, or one that replaces it, fails.
-    pub fn files(&self, templates: &Templates) -> Result<Vec<ConfigFile>, ProvisionError> {
+    /// Where a template, or one that replaces it, fails, and where a name is too
+    /// long for a label.
+    pub fn files(&self, templates: &Templates) -> Result<Vec<ConfigFile>, PageError> {
         let text = |path, text| ConfigFile { path, text };
         let mut files = vec![
             text("known_hosts", ssh::known_hosts(&self.hosts)),
@@ -122,30 +181,34 @@ impl Handover<'_> {
         if let Some(all) = &self.cluster.monitoring {
             files.extend(monitoring::container_files(all, For::Operator, templates)?);
         }
+        let page = self.page();
+        files.push(text("cluster.html", page::html(&page, templates)?));
+        files.push(text("cluster.svg", page::svg(&page, templates)?));
         debug_assert!(files.iter().all(|file| FILES.contains(&file.path)));
         Ok(files)
     }
 
+    fn page(&self) -> Page<'_> {
+        let first = self.cluster.nodes.first();
+        Page {
+            cluster: &self.cluster.name,
+            domain: first.and_then(|node| node.domain.as_deref()),
+            nodes: self.hosts.iter().map(Host::on_page).collect(),
+            prometheus: self.prometheus_url(),
+            grafana: self.grafana_url(),
+        }
+    }
+
     /// Address of Prometheus on the monitoring host.
-    #[must_use]
-    pub fn prometheus_url(&self) -> Option<String> {
+    fn prometheus_url(&self) -> Option<String> {
         let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
-        Some(format!("http://{}:{PROMETHEUS_PORT}/", host.name))
+        Some(format!("http://{}:{PROMETHEUS_PORT}", host.name))
     }
 
     /// Address of Grafana on the monitoring host.
-    #[must_use]
-    pub fn grafana_url(&self) -> Option<String> {
+    fn grafana_url(&self) -> Option<String> {
         let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
         host.docker
-            .then(|| format!("http://{}:{GRAFANA_PORT}/", host.name))
-    }
-
-    /// Address of a node's exporter.
-    fn exporter_url(node: &Node) -> Option<String> {
-        let name = node.fqdn();
-        node.exporter
-            .as_ref()
-            .map(|_| format!("http://{name}:{EXPORTER_PORT}/metrics"))
+            .then(|| format!("http://{}:{GRAFANA_PORT}", host.name))
     }
 }

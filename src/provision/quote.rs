@@ -170,6 +170,30 @@ pub fn line(text: &str) -> Result<String, Unquotable> {
     Ok(text.to_owned())
 }
 
+/// Text of an HTML page or an XML file, or the inside of a double-quoted
+/// attribute there.
+///
+/// White space that a parser would fold into a space or a line feed is
+/// escaped; a character that XML 1.0 cannot hold at all becomes U+FFFD, so that
+/// the rest can still be read.
+#[must_use]
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => push(&mut out, format_args!("&#{};", u32::from(c))),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// `write!` to a `String`, which cannot fail.
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
@@ -192,7 +216,7 @@ pub(super) fn install(env: &mut Environment<'static>) {
             return Err(Error::new(
                 ErrorKind::BadEscape,
                 "a value is printed without a filter that quotes it \
-                 (|sh, |yaml, |keyfile, |line, …)",
+                 (|sh, |yaml, |keyfile, |html, |line, …)",
             ));
         }
         Ok(write!(out, "{value}")?)
@@ -208,5 +232,42 @@ pub(super) fn install(env: &mut Environment<'static>) {
     env.add_filter("wpa_psk", |text: &str| safe(wpa_psk(text)));
     env.add_filter("sudoers", |text: &str| safe(sudoers(text)));
     env.add_filter("base64_text", |text: &str| safe(base64_text(text)));
+    env.add_filter("html", |text: &str| safe(Ok(html(text))));
     env.add_filter("line", |text: &str| safe(line(text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What XML cannot hold at all is replaced; all else comes back.
+        #[test]
+        fn any_text_comes_back_from_text_and_attribute(text in any::<String>(), controls in "[\\x00-\\x20\"'<>&\u{fffe}\u{ffff}]{0,8}") {
+            let text = text + &controls;
+            let quoted = html(&text);
+            let xml = format!("<a b=\"{quoted}\">{quoted}</a>");
+            let tree = roxmltree::Document::parse(&xml).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let held: String = text
+                .chars()
+                .map(|c| match c {
+                    '\t' | '\n' | '\r' => c,
+                    '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+                    c => c,
+                })
+                .collect();
+            prop_assert_eq!(tree.root_element().attribute("b"), Some(held.as_str()));
+            prop_assert_eq!(tree.root_element().text().unwrap_or_default(), held);
+        }
+    }
+
+    #[test]
+    fn markup_is_text_in_html() {
+        assert_eq!(
+            html("<b a='1' b=\"&\">\n\0"),
+            "&lt;b a=&#39;1&#39; b=&quot;&amp;&quot;&gt;&#10;\u{fffd}"
+        );
+    }
 }

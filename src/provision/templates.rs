@@ -1,4 +1,5 @@
-//! The templates of everything that lands on a node, and how to replace them.
+//! The templates of everything that lands on a node or is handed over, and how
+//! to replace them.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ const EMBEDDED: &[(&str, &str)] = &[
         include_str!("../../templates/address.nmconnection"),
     ),
     ("bootcmd.sh", include_str!("../../templates/bootcmd.sh")),
+    ("cluster.html", include_str!("../../templates/cluster.html")),
+    ("cluster.svg", include_str!("../../templates/cluster.svg")),
     ("compose.yml", include_str!("../../templates/compose.yml")),
     (
         "dashboard.json",
@@ -93,7 +96,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The templates that provisioning renders: the embedded ones, some of them
+/// The templates that provisioning and hand-over render: the embedded ones, some of them
 /// possibly replaced.
 #[derive(Clone, Debug)]
 pub struct Templates {

@@ -58,7 +58,7 @@ fn firstrun_sets_a_bookworm_node_up() {
     assert_eq!(machine.read("/etc/hostname"), "pi0\n");
     assert_eq!(
         machine.read("/etc/hosts"),
-        "127.0.0.1\tlocalhost\n127.0.1.1\tpi0.lan pi0\n"
+        "127.0.0.1\tlocalhost\n127.0.1.1\tpi0.lan pi0\n10.0.0.14 pi1.lan pi1 # cardmint\n"
     );
     assert!(
         machine
