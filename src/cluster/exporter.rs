@@ -215,7 +215,8 @@ pub(crate) mod tests {
         bytes
     }
 
-    fn deb(arch: &str) -> Vec<u8> {
+    /// A package with nothing in it but its control file.
+    pub(crate) fn deb(arch: &str) -> Vec<u8> {
         let control = format!("Package: prometheus-node-exporter\nArchitecture: {arch}\n");
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();

@@ -77,6 +77,10 @@ pub(super) fn read_exporter(
 #[expect(clippy::option_option, reason = "as in read_exporter")]
 fn read_files(mut table: Section<'_, '_>, files: &Files) -> Option<Option<Exporter>> {
     let before = table.problems();
+    if table.is_empty() {
+        let help = "write node_exporter = { arm64 = \"…\", armv6 = \"…\" }";
+        table.problem(&table.span, "`node_exporter` names no file", help);
+    }
     let mut file = |key, arch| {
         let path = table.string(key)?;
         read_file(&table, &path, files, Some(arch))
@@ -87,15 +91,6 @@ fn read_files(mut table: Section<'_, '_>, files: &Files) -> Option<Option<Export
         armv7: file("armv7", ExporterArch::Arm32),
         arm64: file("arm64", ExporterArch::Arm64),
     };
-    let (span, any_problem) = (table.span.clone(), table.problems() != before);
-    if !any_problem
-        && !["armv6", "armv7", "arm64"]
-            .iter()
-            .any(|key| table.gives(key))
-    {
-        let help = "write node_exporter = { arm64 = \"…\", armv6 = \"…\" }";
-        table.problem(&span, "`node_exporter` names no file", help);
-    }
     let is_good = table.problems() == before;
     table.finish();
     is_good.then(|| Some(Exporter::Carried(Arc::new(carried))))

@@ -142,6 +142,11 @@ impl<'a, 't> Section<'a, 't> {
         self.given.contains(&key)
     }
 
+    /// Whether nothing is left in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// How many problems the manifest has so far.
     pub(super) fn problems(&self) -> usize {
         self.problems.count()

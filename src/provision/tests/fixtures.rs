@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::cluster::exporter::tests::{deb, elf};
+use crate::cluster::exporter::{Carried, ExporterFile, ExporterKind};
 use crate::cluster::monitoring::{FixedHost, Jobs, MonitoringHost, Target};
 use crate::cluster::node::{
     Boot, FirstBoot, Image, ImageSource, Locale, NodeFile, Password, StaticAddress, Sudo, User,
@@ -115,6 +117,24 @@ pub(crate) fn full() -> Node {
         }),
         exporter: Some(Exporter::Package),
         monitoring: Some(watching(false, None).into()),
+        ..minimal()
+    }
+}
+
+/// A node that carries its exporter, of this kind, and watches with containers.
+pub(crate) fn watchful(kind: ExporterKind) -> Node {
+    let file = match kind {
+        ExporterKind::Deb => ExporterFile::new("e.deb", deb("all")),
+        ExporterKind::Program => ExporterFile::new("node_exporter", elf(183)),
+    };
+    let carried = Carried {
+        any: Some(file.unwrap().into()),
+        ..Carried::default()
+    };
+    Node {
+        domain: Some("lan".into()),
+        exporter: Some(Exporter::Carried(carried.into())),
+        monitoring: Some(watching(true, Some("open-sesame")).into()),
         ..minimal()
     }
 }

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use proptest::prelude::*;
 
-use super::fixtures::{full, identity, masked, minimal, systems, wireless};
+use super::fixtures::{full, identity, masked, minimal, systems, watchful, wireless};
 use super::tool;
+use crate::cluster::exporter::ExporterKind;
 use crate::cluster::node::WifiSecurity;
 use crate::cluster::{Identity, Node};
 use crate::provision::root_files::RootFiles;
@@ -46,6 +47,8 @@ fn nodes() -> Vec<(Node, Identity)> {
             identity(true),
         ),
         masked(),
+        (watchful(ExporterKind::Deb), identity(false)),
+        (watchful(ExporterKind::Program), identity(false)),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::provision::report::{Outcome, Report};
 use crate::provision::root_files::RootFiles;
 use crate::provision::{BootFiles, Settings, Templates, provision};
 
-const FINISH: &str = "/usr/local/lib/cardmint/finish";
+pub(super) const FINISH: &str = "/usr/local/lib/cardmint/finish";
 
 /// Writes the boot files where the system will find them.
 pub(super) fn minted(machine: &Machine, node: &Node, os: &Os, identity: &Identity) -> BootFiles {
@@ -21,12 +21,12 @@ pub(super) fn minted(machine: &Machine, node: &Node, os: &Os, identity: &Identit
     files
 }
 
-fn report(machine: &Machine, os: &Os) -> Report {
+pub(super) fn report(machine: &Machine, os: &Os) -> Report {
     let text = machine.read(&format!("{}/cardmint-report.txt", os.boot_mount));
     Report::parse(&text).unwrap()
 }
 
-fn outcome(report: &Report, name: &str) -> Option<Outcome> {
+pub(super) fn outcome(report: &Report, name: &str) -> Option<Outcome> {
     let step = report.steps.iter().find(|step| step.name == name);
     step.map(|step| step.outcome)
 }

@@ -14,7 +14,17 @@ const STUBS: &[(&str, &str)] = &[
     ("apt-get", "[ ! -e $R/no-network ]"),
     ("chown", ""),
     ("chpasswd", "cat >>$R/chpasswd"),
-    ("dpkg", ""),
+    // What `compose` finds: one that Docker knows, or an older one beside it.
+    (
+        "docker",
+        "case $1 in compose) [ -e $R/compose-v2 ] && [ ! -e $R/no-network ] ;; esac",
+    ),
+    ("docker-compose", "[ ! -e $R/no-network ]"),
+    (
+        "dpkg",
+        "case \"$*\" in *--install*) [ ! -e $R/no-dpkg ] ;; esac",
+    ),
+    ("dpkg-deb", "echo prometheus-node-exporter"),
     (
         "findmnt",
         "case $2 in SOURCE) echo /dev/mmcblk0p2 ;; *) echo ext4 ;; esac",

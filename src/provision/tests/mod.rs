@@ -8,6 +8,7 @@ mod machine;
 mod measured;
 mod rendered;
 mod users;
+mod watching;
 
 /// Whether `name` can be run; a machine of the CI must have it.
 fn tool(name: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Manifests, right and wrong.
 
+mod watched;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
