@@ -287,6 +287,23 @@ pub(crate) fn boot_text(image: &Path, name: &str) -> String {
     String::from_utf8(boot_file(image, name)).expect("UTF-8")
 }
 
+/// A file that `firstrun.sh` of an image puts on the node's root file system.
+/// The script carries it as base64 between a line that names it and END.
+#[track_caller]
+#[allow(dead_code, reason = "for tests/it")]
+pub(crate) fn node_file(image: &Path, path: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    let script = boot_text(image, "firstrun.sh");
+    let (_, rest) = script
+        .split_once(&format!("put {path} "))
+        .unwrap_or_else(|| panic!("{path} is not put"));
+    let (_, rest) = rest.split_once('\n').expect("its lines");
+    let (text, _) = rest.split_once("\nEND\n").expect("its end");
+    let text: String = text.split_whitespace().collect();
+    let engine = base64::prelude::BASE64_STANDARD;
+    engine.decode(text).expect("base64")
+}
+
 /// Names in the root of an image's boot partition, by mtools.
 pub(crate) fn boot_names(image: &Path) -> Vec<String> {
     let (offset, _) = partitions(image)[0];

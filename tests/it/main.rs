@@ -22,6 +22,8 @@ mod devices;
 mod flash;
 /// The same base in every format makes the same image.
 mod formats;
+/// What the operator gets, judged by the tools that read it.
+mod handover;
 /// Rules that the source itself keeps.
 mod house_rules;
 /// `images`: from a name to verified bytes, over a network that misbehaves.
@@ -39,5 +41,7 @@ mod packed;
 mod plan;
 /// Secrets stay where they belong.
 mod secrets;
+/// `status` on a network of real sshds, exporters and a Prometheus.
+mod status;
 /// `verify` finds every difference and names it.
 mod verify;

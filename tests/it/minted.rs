@@ -1,11 +1,8 @@
 use std::fs;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
 use crate::harness::{
-    Scratch, base, boot_file, boot_names, boot_text, extract, has, partitions, tool,
+    Scratch, base, boot_file, boot_names, boot_text, extract, has, node_file, partitions, tool,
 };
 
 /// A manifest that asks for nearly everything, with values that bite.
@@ -194,15 +191,8 @@ fn the_host_key_on_the_card_is_the_one_known_before_power_on() {
     let scratch = full_cluster("bookworm-arm64");
     let known_hosts = scratch.path("c/handover/known_hosts");
     let known = tool("ssh-keygen", &["-lf", known_hosts.to_str().expect("UTF-8")]).expect(0);
-    let script = boot_text(&scratch.path("c/images/raspberrypi1.img"), "firstrun.sh");
-    // The script carries its files as base64 between a line that names them and END.
-    let (_, rest) = script
-        .split_once("put /etc/ssh/cardmint_host_ed25519_key ")
-        .expect("a key");
-    let (_, rest) = rest.split_once('\n').expect("its lines");
-    let (text, _) = rest.split_once("\nEND\n").expect("its end");
-    let text: String = text.split_whitespace().collect();
-    let key = BASE64_STANDARD.decode(text).expect("base64");
+    let image = scratch.path("c/images/raspberrypi1.img");
+    let key = node_file(&image, "/etc/ssh/cardmint_host_ed25519_key");
     let key = scratch.write_secret("key", std::str::from_utf8(&key).expect("UTF-8"));
     let shown = tool("ssh-keygen", &["-lf", key.to_str().expect("UTF-8")]).expect(0);
     let fingerprint = shown

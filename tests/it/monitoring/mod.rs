@@ -7,7 +7,7 @@ mod stack;
 use std::collections::BTreeSet;
 
 use dashboard::{Dashboard, Selection};
-use stack::{Jobs, Series, Stack, scrape_files};
+use stack::{Jobs, Series, Stack, cluster, handed_over};
 
 use crate::harness::{has, tool};
 
@@ -112,9 +112,8 @@ fn promtool_accepts_the_configuration() {
         return;
     }
     for jobs in [Jobs::PerNode, Jobs::Single] {
-        let dir = tempfile::tempdir().expect("a directory");
-        scrape_files(dir.path(), jobs);
-        let config = dir.path().join("prometheus.yml");
+        let scratch = cluster(jobs);
+        let config = handed_over(&scratch).join("prometheus.yml");
         let config = config.to_str().expect("UTF-8");
         tool("promtool", &["check", "config", config]).expect(0);
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{Run, has, is_root, tool};
+use crate::harness::{Run, Scratch, has, is_root, node_file, tool};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +31,14 @@ impl Jobs {
         }
     }
 
+    /// What the manifest calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::PerNode => "per-node",
+            Self::Single => "one",
+        }
+    }
+
     fn port(self) -> u16 {
         match self {
             Self::PerNode => 9090,
@@ -39,45 +47,20 @@ impl Jobs {
     }
 }
 
-/// Puts `prometheus.yml` and `targets.json` for the two nodes into a folder.
-pub(super) fn scrape_files(dir: &Path, jobs: Jobs) {
-    let config = match jobs {
-        Jobs::PerNode => {
-            let job = |n| {
-                format!(
-                    "  - job_name: \"raspberrypi{n}\"\n    static_configs:\n      \
-                     - targets: [\"raspberrypi{n}.lan:9100\"]\n        \
-                     labels: {{instance: \"raspberrypi{n}\", board: \"pi-4b\"}}\n"
-                )
-            };
-            format!("{}{}", job(0), job(1))
-        }
-        Jobs::Single => "  - job_name: \"picluster\"\n    file_sd_configs:\n      \
-                         - files: [targets.json]\n"
-            .to_owned(),
-    };
-    let config = format!("global:\n  scrape_interval: 15s\nscrape_configs:\n{config}");
-    let target = |n| {
-        serde_json::json!({
-            "targets": [format!("raspberrypi{n}.lan:9100")],
-            "labels": {"instance": format!("raspberrypi{n}"), "board": "pi-4b"},
-        })
-    };
-    let targets = serde_json::json!([target(0), target(1)]).to_string();
-    fs::write(dir.join("prometheus.yml"), config).expect("a file");
-    fs::write(dir.join("targets.json"), targets).expect("a file");
+/// A cluster of two nodes that are watched, built and handed over.
+pub(super) fn cluster(jobs: Jobs) -> Scratch {
+    Scratch::cluster("bookworm-arm64", |text| {
+        let text = text.replace("name     = \"c\"", "name     = \"picluster\"");
+        assert!(text.contains("picluster"), "{text}");
+        let jobs = jobs.word();
+        format!("{text}\n[monitoring]\nnode_exporter = true\nhost = 0\njobs = \"{jobs}\"\n")
+    })
 }
 
-/// The script that measures a node, as a node has it.
-fn metrics_script(number: u32) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/metrics.sh");
-    let script = fs::read_to_string(path)
-        .expect("a template")
-        .replace("{{ hostname|sh }}", &format!("raspberrypi{number}"))
-        .replace("{{ number }}", &number.to_string())
-        .replace("{{ boot_mount|sh }}", "/boot/firmware");
-    assert!(!script.contains("{{"), "{script}");
-    script
+/// The folder in which `prometheus.yml` and `targets.json` are.
+pub(super) fn handed_over(scratch: &Scratch) -> PathBuf {
+    scratch.cardmint(&["handover"]).expect(0);
+    scratch.path("c/handover")
 }
 
 /// What is particular about a node.
@@ -120,7 +103,7 @@ fn write(root: &Path, path: &str, text: &str) {
 }
 
 /// Makes a node's root: what its kernel shows, and what its script made of it.
-fn make_node(root: &Path, number: u32, board: &Board) {
+fn make_node(root: &Path, image: &Path, board: &Board) {
     let zone = "sys/class/thermal/thermal_zone0";
     if board.zone {
         write(root, &format!("{zone}/type"), "cpu-thermal\n");
@@ -157,7 +140,12 @@ fn make_node(root: &Path, number: u32, board: &Board) {
     write(root, "bin/vcgencmd", &answer);
     let vcgencmd = root.join("bin/vcgencmd");
     tool("chmod", &["755", vcgencmd.to_str().expect("UTF-8")]).expect(0);
-    write(root, "metrics", &metrics_script(number));
+    let script = node_file(image, "/usr/local/lib/cardmint/metrics");
+    write(
+        root,
+        "metrics",
+        std::str::from_utf8(&script).expect("UTF-8"),
+    );
     let path = std::env::var("PATH").expect("a PATH");
     let output = Command::new("sh")
         .arg(root.join("metrics"))
@@ -226,8 +214,11 @@ impl Stack {
             return None;
         }
         let dir = TempDir::new().expect("a directory");
-        for (number, board) in (0..).zip(&BOARDS) {
-            make_node(&dir.path().join(format!("node{number}")), number, board);
+        let minted = cluster(Jobs::PerNode);
+        minted.cardmint(&["build"]).expect(0);
+        for (number, board) in BOARDS.iter().enumerate() {
+            let image = minted.path(&format!("c/images/raspberrypi{number}.img"));
+            make_node(&dir.path().join(format!("node{number}")), &image, board);
         }
         write(
             dir.path(),
@@ -237,9 +228,11 @@ impl Stack {
         for jobs in [Jobs::PerNode, Jobs::Single] {
             let folder = dir.path().join(jobs.folder());
             fs::create_dir(&folder).expect("a directory");
-            scrape_files(&folder, jobs);
+            let scratch = cluster(jobs);
+            let from = handed_over(&scratch);
+            fs::copy(from.join("targets.json"), folder.join("targets.json")).expect("a file");
             let config = folder.join("prometheus.yml");
-            let text = fs::read_to_string(&config).expect("a file");
+            let text = fs::read_to_string(from.join("prometheus.yml")).expect("a file");
             let faster = text.replace("scrape_interval: 15s", "scrape_interval: 1s");
             assert_ne!(faster, text);
             fs::write(config, faster).expect("a file");
