@@ -57,9 +57,21 @@ impl Generation {
     }
 
     fn dir(self) -> PathBuf {
+        self.made(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/make-base"))
+    }
+
+    /// A package archive with what the base lacks to watch a cluster.
+    pub(crate) fn archive(self) -> PathBuf {
+        self.made(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/boot/make-archive"
+        ))
+    }
+
+    /// The folder that a script makes for this generation, if it has not yet.
+    fn made(self, script: &str) -> PathBuf {
         static MAKING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/make-base");
         let made = tool(script, &[self.name()]).expect(0);
         PathBuf::from(made.stdout.trim())
     }

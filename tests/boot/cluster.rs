@@ -1,4 +1,4 @@
-//! The cluster that is minted: one node with every setting there is.
+//! The clusters that are minted.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::card::{Card, Generation};
 use crate::harness::{Scratch, tool};
 use crate::machine::{Login, Machine};
+use crate::wire::Wire;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const PASSPHRASE: &str = "a passphrase for the radio";
@@ -14,7 +15,7 @@ pub(crate) const PASSPHRASE: &str = "a passphrase for the radio";
 pub(crate) const BY_DHCP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub(crate) const STATIC: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
 
-/// A scratch cluster with one node, `pi7`.
+/// A scratch cluster, of one node `pi7` unless its manifest says otherwise.
 pub(crate) struct Cluster {
     scratch: Scratch,
 }
@@ -58,8 +59,13 @@ impl Cluster {
     }
 
     pub(crate) fn login(&self) -> Login {
+        self.login_to("pi7")
+    }
+
+    /// The user's way into another node than `pi7`.
+    pub(crate) fn login_to(&self, node: &str) -> Login {
         Login {
-            node: "pi7".to_owned(),
+            node: node.to_owned(),
             ssh_config: self.path("handover/ssh_config"),
             key: self.path("id"),
             password: None,
@@ -80,7 +86,7 @@ impl Cluster {
         self.scratch
             .cardmint(&["flash", "pi7", "--yes", "--to", path])
             .expect(0);
-        Machine::new(card, self.login(), address)
+        Machine::new(card, self.login(), Wire::alone(address))
     }
 
     /// `cardmint inspect --json` of a card.

@@ -65,6 +65,24 @@ ask log cat /var/log/cardmint.log
 ask journal journalctl --no-pager -b -u cardmint-finish -u userconfig -u 'cloud-*'
 "#;
 
+/// A script that waits until cardmint's part has ended.
+fn wait_for_report(generation: Generation) -> String {
+    let boot = generation.boot();
+    format!(
+        "for _ in $(seq 300); do grep -qs '^result' {boot}/cardmint-report.txt && break; sleep 2; done\n"
+    )
+}
+
+/// What the node reports, once cardmint's part has ended.
+#[track_caller]
+pub(crate) fn report(machine: &Machine, generation: Generation) -> String {
+    let wait = wait_for_report(generation);
+    machine.root(&format!(
+        "{wait}cat {}/cardmint-report.txt",
+        generation.boot()
+    ))
+}
+
 /// Answers by name.
 pub(crate) struct Facts {
     answers: HashMap<String, String>,
@@ -75,9 +93,9 @@ impl Facts {
     #[track_caller]
     pub(crate) fn of(machine: &Machine, generation: Generation, user: &str) -> Self {
         let boot = generation.boot();
+        let wait = wait_for_report(generation);
         let wait = format!(
-            "for _ in $(seq 300); do grep -qs '^result' {boot}/cardmint-report.txt && break; sleep 2; done\n\
-             timeout 300 systemctl is-system-running --wait >/dev/null\n\
+            "{wait}timeout 300 systemctl is-system-running --wait >/dev/null\n\
              boot={boot} user={user}\n"
         );
         let printed = machine.root(&(wait + QUESTIONS));

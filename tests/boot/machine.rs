@@ -1,8 +1,7 @@
 //! A machine under QEMU, with the firmware's part played here.
 
 use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::card::{Card, Slot, arch};
 use crate::harness::{Run, boot_file, boot_text, partitions, tool};
+use crate::wire::Wire;
 
 /// A first boot takes three; a machine that wants more is in a loop.
 const BOOTS: u32 = 6;
@@ -35,9 +35,8 @@ pub(crate) struct Login {
 pub(crate) struct Machine {
     card: Rc<Card>,
     login: Login,
-    address: Ipv4Addr,
+    wire: Wire,
     dir: PathBuf,
-    port: u16,
     boots: u32,
     /// Boots since somebody last saw the machine up, or cut its power.
     in_a_row: u32,
@@ -45,20 +44,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A machine that is switched off. `address` is where the node has its
-    /// sshd, by DHCP 10.0.2.15.
-    pub(crate) fn new(card: Card, login: Login, address: Ipv4Addr) -> Self {
+    /// A machine that is switched off.
+    pub(crate) fn new(card: Card, login: Login, wire: Wire) -> Self {
         let dir = card.path.parent().expect("a directory").to_owned();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
         Self {
             card: Rc::new(card),
             login,
-            address,
+            wire,
             dir,
-            port,
             boots: 0,
             in_a_row: 0,
             qemu: None,
@@ -109,14 +102,15 @@ impl Machine {
             .replace("serial0", if arm { "ttyAMA0" } else { "ttyS0" })
             .replace("console=tty1", "")
             .replace("quiet", "");
+        let [back_end, interface] = self.wire.plugs();
         let log = self.log();
         fs::write(&log, format!("command line: {cmdline}\n")).expect("a log");
         let mut command = if arm {
-            let mut command = Command::new("qemu-system-aarch64");
+            let mut command = self.wire.command("qemu-system-aarch64");
             command.args(["-machine", "virt", "-cpu", "cortex-a72"]);
             command
         } else {
-            let mut command = Command::new("qemu-system-x86_64");
+            let mut command = self.wire.command("qemu-system-x86_64");
             command.args(["-cpu", "max"]);
             command
         };
@@ -142,13 +136,7 @@ impl Machine {
                 Slot::Virtio => ["-device", "virtio-blk-pci,drive=card"],
                 Slot::Nvme => ["-device", "nvme,drive=card,serial=card"],
             })
-            // Nothing gets out of it but what somebody asks for by this port.
-            .arg("-netdev")
-            .arg(format!(
-                "user,id=lan,restrict=on,hostfwd=tcp:127.0.0.1:{}-{}:22",
-                self.port, self.address
-            ))
-            .args(["-device", "virtio-net-pci,netdev=lan"])
+            .args(["-netdev", &back_end, "-device", &interface])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(File::create(self.dir.join("qemu.log")).expect("a log"));
@@ -212,14 +200,17 @@ impl Machine {
                 self.power_on();
                 began = Instant::now();
             }
-            if self.banner() {
+            if self.wire.may_answer() {
                 let run = self.ssh(&self.login.key, "true", "");
                 if run.code == 0 {
                     self.in_a_row = 0;
                     return;
                 }
-                // Between sshd's start and the end of booting, or at a reboot.
+                // Before it has an address, between sshd's start and the end of
+                // booting, or at a reboot.
                 let early = [
+                    "not resolve hostname",
+                    "No route to host",
                     "booting up",
                     "closed by",
                     "reset by",
@@ -236,19 +227,6 @@ impl Machine {
             assert!(began.elapsed() < PATIENCE, "no login{}", self.console());
             thread::sleep(PAUSE);
         }
-    }
-
-    /// Whether an sshd answers.
-    fn banner(&self) -> bool {
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let Ok(mut stream) = TcpStream::connect_timeout(&at, Duration::from_secs(2)) else {
-            return false;
-        };
-        let mut start = [0; 4];
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .is_ok_and(|()| stream.read_exact(&mut start).is_ok())
-            && &start == b"SSH-"
     }
 
     /// A command on the node, by the hand-over's ssh_config and known_hosts.
@@ -274,10 +252,10 @@ impl Machine {
     }
 
     fn client(&self) -> Command {
-        let mut ssh = Command::new("timeout");
+        let mut ssh = self.wire.command("timeout");
         ssh.args(["1200", "ssh", "-F"])
             .arg(&self.login.ssh_config)
-            .args(["-o", "HostName=127.0.0.1", "-p", &self.port.to_string()])
+            .args(self.wire.ssh_options())
             .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
             .env_remove("SSH_AUTH_SOCK");
         ssh

@@ -8,6 +8,7 @@ use crate::card::{Card, GIB, Generation};
 use crate::cluster::{BY_DHCP, Cluster};
 use crate::facts::Facts;
 use crate::machine::Machine;
+use crate::wire::Wire;
 
 const MANIFEST: &str = r#"
 [cluster]
@@ -80,7 +81,7 @@ fn used_image(generation: Generation, cluster: &Cluster, name: &str) -> Rc<Card>
     let base = generation.base();
     let len = fs::metadata(&base).expect("a base").len() + (64 << 20);
     let card = Card::with(generation, &base, len, name);
-    let mut machine = Machine::new(card, cluster.login(), BY_DHCP);
+    let mut machine = Machine::new(card, cluster.login(), Wire::alone(BY_DHCP));
     machine.boot_until("the wizard waits for a keyboard");
     machine.press_power();
     machine.eject()
