@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::harness::{Run, Scratch, has, is_root, node_file, tool};
 
 /// Makes the network and the machines, and ends them when standard input does,
@@ -32,10 +34,7 @@ machine() {
         if [ -d /sys/class/thermal ]; then mount --bind "$2/thermal" /sys/class/thermal; fi
         exec /usr/sbin/sshd -D -e -f "$2/sshd_config"
     ' sh "$1" "$PWD/$1" </dev/null >"$1/log" 2>&1 &
-    pids="$pids $!"
 }
-pids=
-trap 'kill $pids; wait' EXIT
 for name in raspberrypi0 raspberrypi1 raspberrypi2; do
     machine "$name"
 done
@@ -48,24 +47,18 @@ unshare --net sh -c '
     ip addr add 10.88.0.2/24 dev far
     ip link set far up multicast on
     avahi-daemon --no-drop-root --no-chroot --no-rlimits -f avahi.conf 2>avahi.log &
-    trap "kill $!" EXIT TERM
     unshare --uts --mount sh -c "
         hostname raspberrypi4
         mkdir -p /boot/firmware
         mount --bind raspberrypi4/boot /boot/firmware
         exec /usr/sbin/sshd -D -e -f raspberrypi4/sshd_config
-    " 2>raspberrypi4/log &
-    wait $!
+    " 2>raspberrypi4/log
 ' </dev/null &
-far=$!
 read -r inner <ready
 ip link set far netns "$inner"
-pids="$pids $far $inner"
 prometheus-node-exporter --web.listen-address=127.0.0.2:9100 </dev/null >exporter.log 2>&1 &
-pids="$pids $!"
 prometheus --config.file=prometheus.yml --web.listen-address=127.0.0.2:9090 \
     --storage.tsdb.path=data </dev/null >prometheus.log 2>&1 &
-pids="$pids $!"
 cat
 "#;
 
@@ -130,7 +123,9 @@ impl Network {
         let faster = config.replace("scrape_interval: 15s", "scrape_interval: 1s");
         fs::write(dir.join("prometheus.yml"), faster).expect("a file");
         let child = Command::new("unshare")
-            .args(["--mount", "--net", "sh", "-c", SCRIPT, "sh"])
+            // With its first process goes everything in it.
+            .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
+            .args(["sh", "-c", SCRIPT, "sh"])
             .arg(&dir)
             .stdin(Stdio::piped())
             .spawn()
@@ -150,8 +145,8 @@ impl Network {
         let inner = self.scratch.command(&[]);
         let mut command = Command::new("nsenter");
         command
-            .args(["--net", "--mount", "--target", &pid, "--wdns"])
-            .arg(self.scratch.path("c"))
+            .args(["--net", "--mount", "--target", &pid])
+            .arg(format!("--wdns={}", self.scratch.path("c").display()))
             .arg(inner.get_program())
             .arg("status")
             .args(args)
@@ -174,13 +169,10 @@ impl Network {
         let began = Instant::now();
         loop {
             let run = self.status(&["--json", "0", "4"]);
-            if run.code != 2 {
-                let report = run.json();
-                let nodes = &report["nodes"];
-                if nodes[0]["state"] == "ready"
-                    && nodes[1]["state"] == "starting"
-                    && nodes[1]["address"].is_string()
-                {
+            // Before the network is there, there is nothing to read.
+            if let Ok(report) = serde_json::from_str::<Value>(&run.stdout) {
+                let (first, last) = (&report["nodes"][0], &report["nodes"][1]);
+                if first["state"] == "ready" && last["state"] == "starting" {
                     return;
                 }
             }
