@@ -94,6 +94,10 @@ impl NewManifest {
              # packages = [\"vim\"]        # needs network on the node\n\
              # run = [\"raspi-config nonint do_i2c 0\"]\n\
              \n\
+             # [monitoring]\n\
+             # node_exporter = true      # a file instead of true is carried by the card\n\
+             # host = 0                  # this node runs Prometheus and Grafana\n\
+             \n\
              # [boot]\n\
              # cmdline = [\"cgroup_enable=memory\"]\n\
              # config  = [\"dtoverlay=disable-bt\"]\n\

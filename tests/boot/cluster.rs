@@ -3,9 +3,10 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::card::{Card, Generation};
-use crate::harness::{Scratch, tool};
+use crate::harness::{Run, Scratch, tool};
 use crate::machine::{Login, Machine};
 use crate::wire::Wire;
 
@@ -87,6 +88,19 @@ impl Cluster {
             .cardmint(&["flash", "pi7", "--yes", "--to", path])
             .expect(0);
         Machine::new(card, self.login(), Wire::alone(address))
+    }
+
+    /// `cardmint status --json`, run by `env`, which may be on another network.
+    pub(crate) fn status(&self, mut env: Command, args: &[&str]) -> Run {
+        let inner = self.scratch.command(&[]);
+        // Not cleared: it may have to find its own programs first.
+        let set = inner.get_envs();
+        let set = set.filter_map(|(name, value)| Some((name, value?)));
+        env.arg(inner.get_program())
+            .args(["status", "--json"])
+            .args(args);
+        env.envs(set).current_dir(self.path(""));
+        Run::of(&env.output().expect("cardmint"))
     }
 
     /// `cardmint inspect --json` of a card.

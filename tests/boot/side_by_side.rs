@@ -1,14 +1,15 @@
-//! Two nodes boot side by side on one network, are reached by their names, and
-//! watch themselves.
+//! Two nodes boot side by side on one network, are found by `cardmint status` and
+//! by Ansible under the names that the hand-over gives them, and watch themselves.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::card::{Card, GIB, Generation};
 use crate::cluster::Cluster;
 use crate::facts::report;
-use crate::harness::Run;
+use crate::harness::{Run, tool};
 use crate::lan::{HERE, Lan};
 use crate::machine::Machine;
 use crate::wire::Wire;
@@ -22,7 +23,7 @@ image = "@IMAGE@"
 
 [user]
 name = "alice"
-authorized_keys = ["id.pub"]
+authorized_keys = ["id.pub", "id_ed25519.pub"]
 
 [first_boot]
 files = [{ source = "lan.list", path = "/etc/apt/sources.list.d/lan.list" }]
@@ -30,6 +31,14 @@ files = [{ source = "lan.list", path = "/etc/apt/sources.list.d/lan.list" }]
 [monitoring]
 node_exporter = true
 host = 0
+docker = false
+
+[node.0]
+mac = "52:54:00:77:00:00"
+
+[node.1]
+mac = "52:54:00:77:00:01"
+node_exporter = "exporter.deb"
 "#;
 
 /// Name and MAC address of each node.
@@ -45,10 +54,26 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[test]
 #[ignore = "boots machines; tests/run boot"]
 fn trixie() {
-    let mut pair = Pair::powered_on(Generation::Trixie);
+    let mut pair = Pair::switched_off(Generation::Trixie);
+    let nobody = pair.status(&[], 1);
+    assert_eq!(states(&nobody), ["not-there", "not-there"]);
+    pair.machines.iter_mut().for_each(Machine::power_on);
+    let all = pair.status(&["--wait", "15m"], 0);
+    assert_eq!(states(&all), ["ready", "ready"]);
+    for node in all["nodes"].as_array().expect("nodes") {
+        assert_eq!(node["found_by"], "name", "{node:#}");
+        assert_eq!(node["millidegrees"], 48_312, "{node:#}");
+        assert_eq!(node["report"]["ok"], true, "{node:#}");
+        let len = node["root_len"].as_u64().expect("bytes");
+        assert!(len > 3 * GIB, "{node:#}");
+    }
     pair.come_up();
+    pair.ansible_reaches_all();
     for (name, _) in NODES {
         let metrics = pair.metrics(name);
+        let info = format!("cardmint_node_info{{model=\"\",node=\"{name}\"");
+        assert!(metrics.contains(&info), "{metrics}");
+        assert!(metrics.contains("cardmint_first_boot_ok 1"), "{metrics}");
         assert!(
             metrics.contains(&format!("nodename=\"{name}\"")),
             "{metrics}"
@@ -64,9 +89,20 @@ fn trixie() {
     assert_eq!(enabled, "enabled\n");
     node.root("systemctl reboot --no-block");
     node.await_off();
-    node.log_in();
+    node.power_on();
+    let again = pair.status(&["--wait", "5m", "raspberrypi1"], 0);
+    assert_eq!(states(&again), ["ready"]);
+    pair.machines[1].log_in();
     assert_ne!(booted_at(&pair.metrics("raspberrypi1")), booted);
     pair.prometheus_sees_all();
+}
+
+fn states(report: &serde_json::Value) -> Vec<&str> {
+    let nodes = report["nodes"].as_array().expect("nodes");
+    nodes
+        .iter()
+        .map(|node| node["state"].as_str().expect("a state"))
+        .collect()
 }
 
 /// Two machines on one network. They go before it does.
@@ -74,29 +110,29 @@ struct Pair {
     machines: [Machine; 2],
     lan: Lan,
     generation: Generation,
-    #[allow(dead_code, reason = "its folder holds the ssh_config in use")]
     cluster: Cluster,
 }
 
 impl Pair {
-    /// Fresh cards, both booting.
-    fn powered_on(generation: Generation) -> Self {
+    /// Fresh cards in both. The second carries its exporter, the first takes it,
+    /// and Prometheus, from the network.
+    fn switched_off(generation: Generation) -> Self {
         let cluster = Cluster::new(&generation.base(), MANIFEST);
         let list = format!("deb [trusted=yes] http://{HERE}/ ./\n");
         fs::write(cluster.path("lan.list"), list).expect("a file");
-        let conf = cluster.path("dnsmasq.conf");
-        fs::write(&conf, names()).expect("a file");
+        let archive = generation.archive();
+        let exporter = archive.join("prometheus-node-exporter.deb");
+        for_any_machine(&exporter, &cluster.path("exporter.deb"));
         cluster.build();
-        let mut lan = Lan::new(&conf);
-        lan.serve(&generation.archive());
-        let mut machines = NODES.map(|(name, mac)| {
+        let mut lan = Lan::new(&cluster.path("handover/dnsmasq.conf"));
+        lan.serve(&archive);
+        let machines = NODES.map(|(name, mac)| {
             let image = cluster.path(&format!("images/{name}.img"));
             let place = format!("pair-{}-{name}", generation.name());
             let card = Card::with(generation, &image, 4 * GIB, &place);
             let login = cluster.login_to(name);
             Machine::new(card, login, Wire::Lan(lan.plug(mac)))
         });
-        machines.iter_mut().for_each(Machine::power_on);
         Self {
             machines,
             lan,
@@ -113,10 +149,43 @@ impl Pair {
         for ((name, _), machine) in NODES.iter().zip(&self.machines) {
             let said = report(machine, self.generation);
             assert!(said.contains(&format!("node {name}\n")), "{said}");
+            let carried = said.contains("step exporter ok");
+            assert_eq!(carried, *name == "raspberrypi1", "{said}");
             if !said.contains("result ok\n") {
                 panic!("{said}{}", machine.root("cat /var/log/cardmint.log"));
             }
         }
+    }
+
+    /// `cardmint status` on the network; its report.
+    #[track_caller]
+    fn status(&self, args: &[&str], code: i32) -> serde_json::Value {
+        let run = self.cluster.status(self.lan.command("env"), args);
+        run.expect(code).json()
+    }
+
+    #[track_caller]
+    fn ansible_reaches_all(&self) {
+        let mut ansible = self.lan.command("ansible");
+        ansible
+            .arg("-i")
+            .arg(self.cluster.path("handover/inventory.yml"));
+        ansible.args(["all", "--one-line", "-m", "ping"]);
+        // Emulated machines think for a while.
+        let ansible = ansible
+            .args(["--timeout", "120"])
+            .current_dir(self.cluster.path(""));
+        let run = Run::of(&ansible.output().expect("ansible")).expect(0);
+        for (name, _) in NODES {
+            let pong = format!("{name} | SUCCESS => {{");
+            assert!(run.stdout.contains(&pong), "{}{}", run.stdout, run.stderr);
+        }
+        assert_eq!(
+            run.stdout.matches("\"ping\": \"pong\"").count(),
+            2,
+            "{}",
+            run.stdout
+        );
     }
 
     /// What an address answers, asked from the network.
@@ -140,7 +209,7 @@ impl Pair {
     /// Waits until the Prometheus on the first node finds both exporters up.
     #[track_caller]
     fn prometheus_sees_all(&self) {
-        let wanted = NODES.map(|(name, _)| (format!("{name}.lan:9100"), "1".to_owned()));
+        let wanted = NODES.map(|(name, _)| (name.to_owned(), "1".to_owned()));
         eventually(|| {
             let answer = self.get("http://raspberrypi0.lan:9090/api/v1/query?query=up")?;
             let mut found = values(&answer).ok_or(format!("not an answer: {answer}"))?;
@@ -150,10 +219,29 @@ impl Pair {
     }
 }
 
-/// What dnsmasq is told of the nodes.
-fn names() -> String {
-    let hosts = NODES.map(|(name, mac)| format!("dhcp-host={mac},{name}\n"));
-    format!("domain=lan\nlocal=/lan/\nexpand-hosts\n{}", hosts.concat())
+/// The same package without a word of the processor, which here is not a Pi's.
+fn for_any_machine(package: &Path, to: &Path) {
+    let folder = to.with_extension("unpacked");
+    let utf8 = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    tool(
+        "dpkg-deb",
+        &["--raw-extract", &utf8(package), &utf8(&folder)],
+    )
+    .expect(0);
+    let control = folder.join("DEBIAN/control");
+    let text = fs::read_to_string(&control).expect("a file");
+    let line = text.lines().find(|line| line.starts_with("Architecture: "));
+    let text = text.replace(line.expect("an architecture"), "Architecture: all");
+    fs::write(control, text).expect("a file");
+    let build = [
+        "--build",
+        "--root-owner-group",
+        "-Zgzip",
+        &utf8(&folder),
+        &utf8(to),
+    ];
+    tool("dpkg-deb", &build).expect(0);
+    fs::remove_dir_all(folder).expect("a folder");
 }
 
 /// Instances and values of an answer of Prometheus.
