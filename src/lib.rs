@@ -31,7 +31,8 @@
 //! | [`overlay`] | the copy-on-write view and the extents it leaves |
 //! | [`plan`] | what will be done, with no choice left open; pure |
 //! | [`output`] | image files, published complete or not at all; their verification |
-//! | [`handover`] | `known_hosts` and `ssh_config` |
+//! | [`handover`] | what the operator gets: ssh, Ansible, names, the cluster on a page; pure |
+//! | [`status`] | asks the nodes how they are |
 //! | [`report`] | events and outcomes |
 //! | [`ui`] | progress bars, prompts, tables |
 //! | [`commands`] | one file per subcommand; the only room that prints |

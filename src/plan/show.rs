@@ -25,6 +25,9 @@ impl fmt::Display for Plan<'_> {
             writeln!(f)?;
             write_base(f, base)?;
             write_settings(f, &first.node)?;
+            if let Some(watcher) = cards().find(|card| card.node.monitoring.is_some()) {
+                write_watch(f, &watcher.node)?;
+            }
             writeln!(f, "\n{}", node_table(cards()).trim_fmt())?;
             let shown = if self.verbose { usize::MAX } else { 1 };
             for card in cards().take(shown) {
@@ -163,6 +166,27 @@ fn write_steps(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
     Ok(())
 }
 
+/// What the monitoring host does.
+fn write_watch(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
+    let Some(monitoring) = &node.monitoring else {
+        return Ok(());
+    };
+    let host = monitoring.host.as_ref();
+    let programs = match host.is_some_and(|host| host.docker) {
+        true => "Prometheus and Grafana in containers",
+        false => "Debian's Prometheus",
+    };
+    let (targets, s) = match monitoring.targets.len() {
+        1 => (1, ""),
+        targets => (targets, "s"),
+    };
+    writeln!(
+        f,
+        "monitoring {} runs {programs} and watches {targets} node{s}",
+        node.hostname
+    )
+}
+
 fn node_table<'a>(cards: impl Iterator<Item = &'a Card>) -> Table {
     let mut table = plain_table();
     table.set_header(["node", "board", "address", "changes", "image"]);
@@ -258,6 +282,11 @@ fn card_json(card: &Card) -> Value {
         "number": card.node.number,
         "board": card.node.board,
         "address": card.node.address.as_ref().map(|fixed| fixed.address),
+        "node_exporter": card.node.exporter.as_ref().map(|exporter| match exporter {
+            Exporter::Package => "package",
+            Exporter::Carried(_) => "carried",
+        }),
+        "watches": card.node.monitoring.is_some(),
         "base": card.base,
         "generation": card.generation,
         "host_key": card.host_key.fingerprint,

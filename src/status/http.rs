@@ -1,6 +1,7 @@
 //! Exporters, Prometheus and Grafana, asked by HTTP.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -47,9 +48,21 @@ pub(super) fn grafana(agent: &Agent, address: IpAddr) -> Result<(), String> {
 
 fn get(agent: &Agent, address: IpAddr, port: u16, path: &str) -> Result<String, String> {
     let url = format!("http://{}/{path}", SocketAddr::from((address, port)));
-    let mut answer = agent.get(&url).call().map_err(|error| error.to_string())?;
+    let mut answer = agent.get(&url).call().map_err(|error| in_words(&error))?;
     let body = answer.body_mut().with_config().limit(MAX_LEN);
-    body.read_to_string().map_err(|error| error.to_string())
+    body.read_to_string().map_err(|error| in_words(&error))
+}
+
+/// The common cases without numbers that say nothing.
+fn in_words(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            "nothing listens there".to_owned()
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
 
 /// The answer of Prometheus' HTTP API to an instant query.

@@ -64,7 +64,7 @@ enum Task {
 }
 
 enum Answer {
-    Node(usize, io::Result<Found>),
+    Node(usize, Box<io::Result<Found>>),
     Watcher(Watch),
 }
 
@@ -235,7 +235,9 @@ fn work(queue: &Mutex<Receiver<Task>>, answer: &Sender<Answer>, options: &Option
     loop {
         let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let result = match task {
-            Ok(Task::Node(index)) => Answer::Node(index, ask(&options.nodes[index], &agent)),
+            Ok(Task::Node(index)) => {
+                Answer::Node(index, Box::new(ask(&options.nodes[index], &agent)))
+            }
             Ok(Task::Watcher) => Answer::Watcher(ask_watcher(options, &agent)),
             Err(_) => return,
         };

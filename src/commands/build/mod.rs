@@ -114,7 +114,8 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     if code == ExitCode::Done && !args.json {
         let first = &plan.cards[0].node.hostname;
         context.tell(format_args!(
-            "\nWrite each image to its card, power the nodes on, then:\n  ssh -F {} {first}",
+            "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m\n  \
+             ssh -F {} {first}",
             handover.join("ssh_config").display()
         ))?;
     }

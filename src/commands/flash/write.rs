@@ -293,7 +293,7 @@ impl<'a> Run<'a> {
         if let (ExitCode::Done, false, Some(first)) = (code, self.args.json, self.made.first()) {
             let first = &self.plan.cards[first.card].node.hostname;
             let _ = context.tell(format_args!(
-                "\nPower the nodes on, then:\n  ssh -F {} {first}",
+                "\nPower the nodes on, then:\n  cardmint status --wait 10m\n  ssh -F {} {first}",
                 handover.join("ssh_config").display()
             ));
         }
