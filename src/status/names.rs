@@ -39,7 +39,7 @@ pub(super) fn routes(wanted: &Wanted) -> Result<Vec<Route>, String> {
 fn found(name: &str, by: By) -> Option<Vec<Route>> {
     let addresses = (name, 22).to_socket_addrs().ok()?;
     let mut routes: Vec<Route> = Vec::new();
-    for address in addresses.map(|socket| socket.ip()) {
+    for address in addresses.map(|socket| socket.ip()).filter(is_usable) {
         let route = Route { address, by };
         if !routes.contains(&route) {
             routes.push(route);
@@ -48,8 +48,13 @@ fn found(name: &str, by: By) -> Option<Vec<Route>> {
     (!routes.is_empty()).then_some(routes)
 }
 
-/// Asks the local network. Link-local addresses of IPv6 are left out: which
-/// interface they belong to would have to go with them.
+/// Link-local addresses of IPv6 are left out: which interface they belong to
+/// would have to go with them.
+fn is_usable(address: &IpAddr) -> bool {
+    !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Asks the local network.
 fn by_mdns(local: &str) -> Vec<Route> {
     static DAEMON: OnceLock<Option<ServiceDaemon>> = OnceLock::new();
     let Some(daemon) = DAEMON.get_or_init(|| ServiceDaemon::new().ok()) else {
@@ -63,12 +68,8 @@ fn by_mdns(local: &str) -> Vec<Route> {
     let mut routes = Vec::new();
     while let Ok(event) = events.recv_timeout(end.saturating_duration_since(Instant::now())) {
         if let HostnameResolutionEvent::AddressesFound(_, addresses) = event {
-            let usable = |address: &IpAddr| match address {
-                IpAddr::V4(_) => true,
-                IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-            };
             let addresses = addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
-            let mut addresses: Vec<IpAddr> = addresses.filter(usable).collect();
+            let mut addresses: Vec<IpAddr> = addresses.filter(is_usable).collect();
             addresses.sort();
             if !addresses.is_empty() {
                 let by = By::Mdns;

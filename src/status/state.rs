@@ -56,10 +56,11 @@ impl State {
             }
             _ => {}
         }
-        if watched && found.scraped != Some(true) {
-            return Self::Unwell("Prometheus does not reach it".to_owned());
+        match found.scraped {
+            Some(false) if watched => Self::Unwell("Prometheus does not reach it".to_owned()),
+            None if watched => Self::Unwell("Prometheus does not answer".to_owned()),
+            _ => Self::Ready,
         }
-        Self::Ready
     }
 
     /// A word or two for it.

@@ -202,6 +202,10 @@ impl<'a> Round<'a> {
         let Some((found, state)) = self.state(index) else {
             return;
         };
+        // Whether it is well is Prometheus' to say, who was not asked yet.
+        if found.reach == Reach::In && self.watch.is_none() && self.options.watcher.is_some() {
+            return;
+        }
         if self.told[index].as_ref() != Some(&state) {
             changed(index, &state, &found);
             self.told[index] = Some(state);
