@@ -1,7 +1,7 @@
 //! Asks the nodes how they are: where they answer, whether they are who they
 //! should be, how their first boot went, and whether they are watched.
 //!
-//! [`watch`] asks many at a time, again and again until all is well or the time
+//! [`watch()`] asks many at a time, again and again until all is well or the time
 //! is up. It prints nothing; what it finds is a [`Found`] for each node, and what
 //! that means a [`State`].
 
