@@ -21,8 +21,9 @@ set_up() {
     ! cmp -s "$root/usr/local/lib/cardmint/user-data" "$root"{{ boot_mount|sh }}/user-data || return
     if [ "$(cat "$state/instance" 2>/dev/null)" != "$instance" ]; then
         # A system that was set up before must not take the old end for this one's.
-        rm -f "$state/done"
+        rm -f "$state/done" "$root"{{ boot_mount|sh }}/cardmint-report.txt
         forget_network
+        forget_monitoring
     elif [ -e "$state/ok-clean" ] || [ -e "$state/done" ]; then
         # The same settings again, which only have to go again.
         rm -f "$state/ok-clean" "$state/done"

@@ -105,14 +105,16 @@ expand() {
 {% endif %}
 {% if packages %}
 wait_for_network() {
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    waits=0
+    while [ "$waits" -lt 180 ]; do
         if ip route show default 2>/dev/null | grep -q . ||
             ip -6 route show default 2>/dev/null | grep -q .; then
             return 0
         fi
         sleep 10
+        waits=$((waits + 1))
     done
-    detail='no default route after five minutes'
+    detail='no default route after half an hour'
     return 1
 }
 
@@ -147,14 +149,17 @@ install_packages() {
 {% endif %}
 {% if exporter == "deb" %}
 # Without a network: the card carries it.
-install_exporter() {
+place_exporter() {
     package=$boot/cardmint-exporter.deb
-    name=$(dpkg-deb --field "$package" Package) || return 1
+    name=$(dpkg-deb --field "$package" Package 2>>"$log")
+    if [ -z "$name" ]; then
+        detail='the package on the boot partition cannot be read'
+        return 1
+    fi
     # Something else may be installing at the first boot, too.
     for pause in 10 20 40 0; do
         if DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold \
             --install "$package" >>"$log" 2>&1; then
-            rm -f "$package"
             return 0
         fi
         sleep "$pause"
@@ -167,22 +172,52 @@ install_exporter() {
 
 {% elif exporter == "program" %}
 # Without a network: the card carries it.
-install_exporter() {
+place_exporter() {
     program=$root/usr/local/bin/node_exporter
-    mkdir -p "${program%/*}" && gzip -dc "$boot/cardmint-exporter.gz" >"$program.cardmint" &&
-        chmod 0755 "$program.cardmint" && mv "$program.cardmint" "$program" || return 1
+    mkdir -p "${program%/*}"
+    if ! gzip -dc "$boot/cardmint-exporter.gz" >"$program.cardmint" 2>>"$log"; then
+        detail='the program on the boot partition cannot be unpacked'
+        return 1
+    fi
+    chmod 0755 "$program.cardmint" && mv "$program.cardmint" "$program" || return 1
     # One for another processor would be started again for ever.
     if ! "$program" --version >>"$log" 2>&1; then
         detail='this processor cannot run the node exporter'
         return 1
     fi
+    systemctl disable --now prometheus-node-exporter.service 2>/dev/null
     systemctl daemon-reload
-    systemctl enable --now node_exporter.service || return 1
-    rm -f "$boot/cardmint-exporter.gz"
+    systemctl enable node_exporter.service 2>/dev/null
+    systemctl restart node_exporter.service
+}
+
+{% elif exporter %}
+place_exporter() {
+    if ! systemctl enable --now prometheus-node-exporter.service 2>>"$log"; then
+        detail='prometheus-node-exporter is not installed'
+        return 1
+    fi
 }
 
 {% endif %}
 {% if exporter %}
+# Whether something listens at port 9100 (238C): a program for another processor is
+# installed all the same, and dies.
+is_exporting() {
+    for pause in 1 2 4 8 16 0; do
+        if grep -qs ':238C [0-9A-F]*:0000 0A ' "$root/proc/net/tcp" "$root/proc/net/tcp6"; then
+            return 0
+        fi
+        sleep "$pause"
+    done
+    detail='the node exporter does not answer, see journalctl'
+    return 1
+}
+
+install_exporter() {
+    place_exporter && is_exporting
+}
+
 # What the kernel and the firmware know and the node exporter does not tell.
 start_metrics() {
     systemctl daemon-reload
@@ -291,6 +326,13 @@ write_report() {
 }
 
 all_steps() {
+{% if not docker %}
+    # Containers of former settings would start again at each boot.
+    if [ -e "$root/etc/cardmint/monitoring/compose.yml" ]; then
+        docker rm --force cardmint-prometheus cardmint-grafana >>"$log" 2>&1
+        rm -rf "$root/etc/cardmint/monitoring"
+    fi
+{% endif %}
 {% if mechanism == "cloud-init" %}
     once hostname check_hostname
     once user check_user
@@ -309,6 +351,8 @@ all_steps() {
     once clean clean_boot
 {% if exporter == "deb" or exporter == "program" %}
     once exporter install_exporter
+    # Only now: what goes before that is noted would be missed after a power cut.
+    [ ! -e "$state/ok-exporter" ] || rm -f "$boot/cardmint-exporter.deb" "$boot/cardmint-exporter.gz"
 {% endif %}
 {% if exporter %}
     once metrics start_metrics
@@ -318,6 +362,9 @@ all_steps() {
 {% endif %}
 {% if packages %}
     once packages install_packages
+{% endif %}
+{% if exporter == "package" %}
+    once exporter install_exporter
 {% endif %}
 {% if watches %}
     once monitoring start_monitoring

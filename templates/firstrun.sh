@@ -254,8 +254,9 @@ set_up() {
         step firstrun give_up
         return
     fi
-    rm -f "$state/done"
+    rm -f "$state/done" "$boot/cardmint-report.txt"
     forget_network
+    forget_monitoring
 {% if stop_cloud_init %}
     # This system would take settings from cloud-init as well, at the next boot.
     [ ! -d "$root/etc/cloud" ] || : >"$root/etc/cloud/cloud-init.disabled"

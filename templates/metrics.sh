@@ -7,6 +7,7 @@ umask 022
 root=${CARDMINT_ROOT:-}
 boot=$root{{ boot_mount|sh }}
 node={{ hostname|sh }}
+instance={{ instance|sh }}
 dir=$root/var/lib/prometheus/node-exporter
 file=$dir/cardmint.prom
 
@@ -70,6 +71,8 @@ throttled() {
 }
 
 first_boot() {
+    # An earlier one's says nothing of this one.
+    grep -qsx "instance $instance" "$boot/cardmint-report.txt" || return 0
     case $(tail -n 1 "$boot/cardmint-report.txt" 2>/dev/null | tr -d '\r') in
         'result ok') ok=1 ;;
         'result failed') ok=0 ;;

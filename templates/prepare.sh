@@ -32,6 +32,14 @@ forget_network() {
     fi
 }
 
+# What made a used card watch or be watched; files only, finish does the rest.
+forget_monitoring() {
+    units=$root/etc/systemd/system
+    rm -f "$units"/cardmint-metrics.* "$units/timers.target.wants/cardmint-metrics.timer" \
+        "$units/node_exporter.service" "$units/multi-user.target.wants/node_exporter.service" \
+        "$root/usr/local/bin/node_exporter" "$root/var/lib/prometheus/node-exporter/cardmint.prom"
+}
+
 # Images ship with the radio off twice: blocked by rfkill, and switched off in
 # the state that NetworkManager restores.
 unblock_wifi() {

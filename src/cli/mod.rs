@@ -352,6 +352,9 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
+/// Longer, and something else is the matter.
+const MAX_WAIT: Duration = Duration::from_secs(7 * 86_400);
+
 /// A length of time, in seconds where no unit is given.
 fn wait(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
@@ -359,9 +362,11 @@ fn wait(text: &str) -> Result<Duration, String> {
         let duration = text.parse::<jiff::SignedDuration>().ok()?;
         duration.try_into().ok()
     };
-    seconds
-        .or_else(friendly)
-        .ok_or_else(|| "write it like 90s, 10m or 1h30m".to_owned())
+    match seconds.or_else(friendly) {
+        Some(time) if time <= MAX_WAIT => Ok(time),
+        Some(_) => Err("a week is the most".to_owned()),
+        None => Err("write it like 90s, 10m or 1h30m".to_owned()),
+    }
 }
 
 /// Arguments of `demo`.

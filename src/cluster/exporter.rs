@@ -145,7 +145,7 @@ fn arch_of_deb(name: &str, bytes: &[u8]) -> Result<ExporterArch, NotAnExporter> 
         lines.find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
     };
     match value("Architecture") {
-        Some("armhf" | "armel") => Ok(ExporterArch::Arm32),
+        Some("armhf") => Ok(ExporterArch::Arm32),
         Some("arm64") => Ok(ExporterArch::Arm64),
         Some("all") => Ok(ExporterArch::All),
         Some(other) => Err(other_machine(name, &format!("a package for {other}"))),
@@ -164,7 +164,7 @@ fn other_machine(name: &str, what: &str) -> NotAnExporter {
 /// second member.
 fn control_of(bytes: &[u8]) -> Option<String> {
     let (_, rest) = member(bytes.get(8..)?)?;
-    let ((name, content), _) = (member(rest)?.0, ());
+    let ((name, content), _) = member(rest)?;
     let reader: Box<dyn Read + '_> = match name.trim_end_matches('/') {
         "control.tar" => Box::new(content),
         "control.tar.gz" => Box::new(flate2::read::GzDecoder::new(content)),

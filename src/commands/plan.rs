@@ -64,7 +64,10 @@ fn show(
     {
         Some(found) => {
             // The id follows from the contents, so that of masked contents is another.
-            let text = String::from_utf8_lossy(&found.bytes);
+            let Ok(text) = std::str::from_utf8(&found.bytes) else {
+                let len = found.bytes.len();
+                bail!(Usage(format!("`{file}` is no text; it has {len} bytes")));
+            };
             let text = text.replace(&boot_files.instance_id, &real.instance_id);
             context.out.write_all(text.as_bytes())?;
         }

@@ -60,7 +60,14 @@ pub(super) fn inventory(
         .iter()
         .find(|host| host.node.monitoring.is_some());
     if let Some(watcher) = watcher {
-        groups.insert("monitoring".to_owned(), vec![&watcher.node.hostname]);
+        // A host of that name would be mistaken for the group.
+        let is_taken = nodes.iter().any(|node| node.hostname == "monitoring");
+        let name = if is_taken {
+            "monitoring_host"
+        } else {
+            "monitoring"
+        };
+        groups.insert(name.to_owned(), vec![&watcher.node.hostname]);
     }
     let taken = |name: &str| {
         groups.contains_key(name)
@@ -80,7 +87,6 @@ pub(super) fn inventory(
         .first()
         .map(|host| host.node.user.name.as_str());
     let context = context! {
-        cluster => &*handover.cluster.name,
         group => name,
         user,
         nodes => Serde(&nodes),

@@ -10,9 +10,6 @@ mod names;
 pub mod page;
 pub mod ssh;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::Path;
 
 use indicatif::DecimalBytes;
@@ -21,7 +18,7 @@ use crate::cluster::monitoring::{EXPORTER_PORT, GRAFANA_PORT, PROMETHEUS_PORT};
 use crate::cluster::{CardEntry, CardState, Cluster, HostKey, Node};
 use crate::layout::Board;
 use crate::provision::Templates;
-use crate::provision::monitoring::{self, ConfigFile, For};
+use crate::provision::monitoring::{self, ConfigFile};
 use page::{Page, PageError, PageNode};
 
 /// A node, the public half of its host key, and its card.
@@ -179,7 +176,7 @@ impl Handover<'_> {
             text("dnsmasq.conf", names::dnsmasq(self, templates)?),
         ];
         if let Some(all) = &self.cluster.monitoring {
-            files.extend(monitoring::container_files(all, For::Operator, templates)?);
+            files.extend(monitoring::container_files(all, false, templates)?);
         }
         let page = self.page();
         files.push(text("cluster.html", page::html(&page, templates)?));
@@ -190,25 +187,29 @@ impl Handover<'_> {
 
     fn page(&self) -> Page<'_> {
         let first = self.cluster.nodes.first();
+        let (prometheus, grafana) = self.watchers();
         Page {
             cluster: &self.cluster.name,
             domain: first.and_then(|node| node.domain.as_deref()),
             nodes: self.hosts.iter().map(Host::on_page).collect(),
-            prometheus: self.prometheus_url(),
-            grafana: self.grafana_url(),
+            prometheus,
+            grafana,
         }
     }
 
-    /// Address of Prometheus on the monitoring host.
-    fn prometheus_url(&self) -> Option<String> {
-        let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
-        Some(format!("http://{}:{PROMETHEUS_PORT}", host.name))
-    }
-
-    /// Address of Grafana on the monitoring host.
-    fn grafana_url(&self) -> Option<String> {
-        let host = self.cluster.monitoring.as_ref()?.host.as_ref()?;
-        host.docker
-            .then(|| format!("http://{}:{GRAFANA_PORT}", host.name))
+    /// Addresses of Prometheus and Grafana, where they run.
+    fn watchers(&self) -> (Option<String>, Option<String>) {
+        let is_host = |host: &&Host<'_>| host.node.monitoring.is_some();
+        let Some(host) = self.hosts.iter().find(is_host) else {
+            return (None, None);
+        };
+        let at = |port: u16| format!("http://{}:{port}", url_host(&host.target()));
+        let watch = host.node.monitoring.as_ref();
+        let watch = watch.and_then(|all| all.host.as_ref());
+        let has_grafana = watch.is_some_and(|host| host.docker);
+        (
+            Some(at(PROMETHEUS_PORT)),
+            has_grafana.then(|| at(GRAFANA_PORT)),
+        )
     }
 }

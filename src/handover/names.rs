@@ -66,7 +66,6 @@ fn render(
         .iter()
         .find_map(|host| host.node.domain.as_deref());
     let context = context! {
-        cluster => &*handover.cluster.name,
         domain,
         nodes => Serde(&nodes),
     };

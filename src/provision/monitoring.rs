@@ -31,20 +31,6 @@ pub struct ConfigFile {
     pub text: String,
 }
 
-/// Whose settings they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
-    /// The operator's, to look at or to run elsewhere.
-    Operator,
-    /// The monitoring host's own.
-    Host {
-        /// The host has no fixed address by which its containers could find it.
-        finds_itself: bool,
-        /// Its Compose wants to be told a version of the format (before 1.27).
-        old_compose: bool,
-    },
-}
-
 /// A node to scrape, as templates see it.
 #[derive(Serialize)]
 struct Scraped<'a> {
@@ -100,36 +86,20 @@ pub fn prometheus_files(
     ])
 }
 
-/// Settings of Prometheus and Grafana in containers.
+/// Settings of Prometheus and Grafana in containers. `old_compose`: for a Compose
+/// that wants to be told a version of the format (before 1.27).
 ///
 /// # Errors
 /// Where a template, or one that replaces it, fails.
 pub fn container_files(
     monitoring: &Monitoring,
-    whose: For,
+    old_compose: bool,
     templates: &Templates,
 ) -> Result<Vec<ConfigFile>, ProvisionError> {
     let host = monitoring.host.as_ref();
-    let fixed = monitoring.fixed.iter();
-    let mut extra_hosts: Vec<String> = fixed
-        .map(|host| format!("{}:{}", host.name, host.address))
-        .collect();
-    let mut old = false;
-    if let For::Host {
-        finds_itself,
-        old_compose,
-    } = whose
-    {
-        old = old_compose;
-        if !finds_itself && let Some(host) = host {
-            extra_hosts.push(format!("{}:host-gateway", host.name));
-        }
-    }
     let context = context! {
-        cluster => &*monitoring.cluster,
-        extra_hosts,
         grafana_password => host.is_some_and(|host| host.grafana_password.is_some()),
-        version_key => old,
+        version_key => old_compose,
     };
     let mut files = prometheus_files(monitoring, templates)?;
     for (path, template) in [
@@ -293,14 +263,12 @@ pub(super) fn root_files(
         return Ok(files);
     };
     let (folder, configs) = if host.docker {
-        let whose = For::Host {
-            finds_itself: node.address.is_some(),
-            old_compose: matches!(
-                settings.os.generation,
-                Some(Generation::Buster | Generation::Bullseye)
-            ),
-        };
-        (CONTAINERS, container_files(monitoring, whose, templates)?)
+        let old_compose = matches!(
+            settings.os.generation,
+            Some(Generation::Buster | Generation::Bullseye)
+        );
+        let files = container_files(monitoring, old_compose, templates)?;
+        (CONTAINERS, files)
     } else {
         (PROMETHEUS, prometheus_files(monitoring, templates)?)
     };

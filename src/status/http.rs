@@ -19,6 +19,8 @@ const MAX_LEN: u64 = 16 << 20;
 pub(super) fn agent() -> Agent {
     Agent::config_builder()
         .proxy(None)
+        // Nor to another machine.
+        .max_redirects(0)
         .timeout_global(Some(PATIENCE))
         .build()
         .into()

@@ -5,6 +5,7 @@
 //! is up. It prints nothing; what it finds is a [`Found`] for each node, and what
 //! that means a [`State`].
 
+mod ask;
 mod http;
 mod names;
 mod probe;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 
 pub use probe::Told;
 pub use state::State;
-pub use watch::{Options, Outcome, Watch, Watcher, watch};
+pub use watch::{Changed, Options, Outcome, Watch, Watcher, watch};
 
 /// What is expected of a node.
 #[derive(Clone, Debug)]
@@ -100,6 +101,8 @@ pub struct Found {
     pub told: Option<Told>,
     /// Whether its exporter answers; why not.
     pub exporter: Option<Result<(), String>>,
+    /// Where another machine answered to its name.
+    pub strangers: Vec<Route>,
     /// Whether Prometheus reaches it; `None` where nobody asked, or Prometheus
     /// does not answer.
     pub scraped: Option<bool>,

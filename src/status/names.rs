@@ -11,33 +11,57 @@ use super::{By, Route, Wanted};
 /// A node on the same network answers within milliseconds; on Wi-Fi, a second.
 const MDNS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Every address at which the node may be, best first; where there is none, what
-/// was tried.
-pub(super) fn routes(wanted: &Wanted) -> Result<Vec<Route>, String> {
-    if let Some(given) = &wanted.given {
-        return found(given, By::Given).ok_or_else(|| format!("no address for {given}"));
+/// How a node is looked for, one after the other.
+pub(super) fn sources(wanted: &Wanted) -> &'static [By] {
+    match (&wanted.given, wanted.fixed) {
+        (Some(_), _) => &[By::Given],
+        (None, Some(_)) => &[By::Manifest],
+        (None, None) => &[By::Name, By::Mdns],
     }
-    if let Some(address) = wanted.fixed {
-        let by = By::Manifest;
-        return Ok(vec![Route { address, by }]);
-    }
-    if let Some(routes) = found(&wanted.name, By::Name) {
-        return Ok(routes);
-    }
-    // By the system's resolver, where it speaks multicast DNS, or by ourselves.
-    let local = format!("{}.local", wanted.hostname);
-    if let Some(routes) = found(&local, By::Mdns) {
-        return Ok(routes);
-    }
-    let routes = by_mdns(&local);
-    if routes.is_empty() {
-        return Err(format!("no address for {} or {local}", wanted.name));
-    }
-    Ok(routes)
 }
 
-fn found(name: &str, by: By) -> Option<Vec<Route>> {
-    let addresses = (name, 22).to_socket_addrs().ok()?;
+/// What is said where nothing led to an address.
+pub(super) fn tried(wanted: &Wanted) -> String {
+    match &wanted.given {
+        Some(given) => format!("no address for {given}"),
+        None => format!("no address for {} or {}", wanted.name, local(wanted)),
+    }
+}
+
+/// The addresses that one source has for a node.
+pub(super) fn look_up(wanted: &Wanted, by: By) -> Vec<Route> {
+    match by {
+        By::Given => wanted
+            .given
+            .iter()
+            .flat_map(|name| found(name, by))
+            .collect(),
+        By::Manifest => wanted
+            .fixed
+            .iter()
+            .map(|&address| Route { address, by })
+            .collect(),
+        By::Name => found(&wanted.name, by),
+        // By the system's resolver, where it speaks multicast DNS, or by ourselves.
+        By::Mdns => {
+            let local = local(wanted);
+            let routes = found(&local, by);
+            if routes.is_empty() {
+                by_mdns(&local)
+            } else {
+                routes
+            }
+        }
+    }
+}
+
+fn local(wanted: &Wanted) -> String {
+    format!("{}.local", wanted.hostname)
+}
+
+fn found(name: &str, by: By) -> Vec<Route> {
+    // Not to be resolved is to have no address.
+    let addresses = (name, 22).to_socket_addrs().into_iter().flatten();
     let mut routes: Vec<Route> = Vec::new();
     for address in addresses.map(|socket| socket.ip()).filter(is_usable) {
         let route = Route { address, by };
@@ -45,7 +69,7 @@ fn found(name: &str, by: By) -> Option<Vec<Route>> {
             routes.push(route);
         }
     }
-    (!routes.is_empty()).then_some(routes)
+    routes
 }
 
 /// Link-local addresses of IPv6 are left out: which interface they belong to

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,20 +19,22 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What is printed is a page at most.
 const MAX_OUTPUT_LEN: u64 = 256 << 10;
 
-/// Asks the node at `route` to say how it is.
+/// Asks the node at `route` to say how it is. `folder` is this call's own.
 ///
 /// # Errors
 /// Where there is no ssh, or no room for its settings.
-pub(super) fn ask(wanted: &Wanted, route: Route) -> io::Result<(Reach, Option<Told>)> {
-    let folder = tempfile::tempdir()?;
-    let (known, config) = (
-        folder.path().join("known_hosts"),
-        folder.path().join("config"),
-    );
+pub(super) fn ask(
+    wanted: &Wanted,
+    route: Route,
+    folder: &Path,
+) -> io::Result<(Reach, Option<Told>)> {
+    fs::create_dir_all(folder)?;
+    let (known, config) = (folder.join("known_hosts"), folder.join("config"));
     fs::write(&known, format!("{} {}\n", wanted.hostname, wanted.host_key))?;
     let mut text = format!(
         "Host *\n HostName {}\n Port 22\n User {}\n HostKeyAlias {}\n UserKnownHostsFile {}\n \
          GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n BatchMode yes\n \
+         LogLevel DEBUG1\n \
          ConnectTimeout {}\n ServerAliveInterval 5\n UpdateHostKeys no\n ForwardAgent no\n \
          ClearAllForwardings yes\n",
         route.address,
@@ -118,11 +121,23 @@ impl Said {
             return (Reach::In, Some(told));
         }
         let last = self.last_line();
-        // While it boots, pam_nologin refuses everybody but root.
-        if has("Permission denied") && !has("booting up") {
+        if self.is_locked_out() {
             return (Reach::LockedOut(last), None);
         }
         (Reach::NotYet(last), None)
+    }
+
+    /// A server can send text of its choice before its key is checked, so that the
+    /// words count only once ssh has said that the key is the known one.
+    fn is_locked_out(&self) -> bool {
+        let known = |line: &str| {
+            line.starts_with("debug1: Host '") && line.contains("is known and matches")
+        };
+        let has = |text: &str| self.stderr.contains(text);
+        // While it boots, pam_nologin refuses everybody but root.
+        self.stderr.lines().any(known)
+            && !has("booting up")
+            && (has("Permission denied") || has("Too many authentication failures"))
     }
 
     /// `The fingerprint for the ED25519 key sent by the remote host is` stands on
@@ -139,8 +154,16 @@ impl Said {
         if self.code.is_none() {
             return format!("no answer within {} s", PATIENCE.as_secs());
         }
-        let mut lines = self.stderr.lines().rev().map(str::trim);
-        let last = lines.find(|line| !line.is_empty());
+        // What only LogLevel asks for is not meant for people.
+        let chatter = [
+            "debug1:",
+            "Authenticated to",
+            "Transferred:",
+            "Bytes per second:",
+        ];
+        let is_said =
+            |line: &&str| !line.is_empty() && !chatter.iter().any(|start| line.starts_with(start));
+        let last = self.stderr.lines().rev().map(str::trim).find(is_said);
         let last = last.unwrap_or("ssh ended without a word");
         last.replace(char::is_control, "\u{fffd}")
     }
@@ -172,11 +195,18 @@ mod tests {
         let unknown = "No RSA host key is known for a and you have requested strict checking.\n\
                        Host key verification failed.\n";
         assert_eq!(said(255, "", unknown), Reach::Impostor(None));
-        let denied = "pi@10.0.0.7: Permission denied (publickey).\n";
-        assert_eq!(
-            said(255, "", denied),
-            Reach::LockedOut(denied.trim().to_owned())
-        );
+        let known = "debug1: Host 'pi0' is known and matches the ED25519 host key.\n";
+        for denied in [
+            "pi@10.0.0.7: Permission denied (publickey).",
+            "Received disconnect from 10.0.0.7 port 22:2: Too many authentication failures",
+        ] {
+            let stderr = format!("{known}{denied}\ndebug1: Exit status 255\n");
+            let reach = Reach::LockedOut(denied.to_owned());
+            assert_eq!(said(255, "", &stderr), reach);
+            // Before its key was checked, anybody can say so.
+            let stranger = format!("Received disconnect from 10.0.0.7 port 22:2: {denied}\n");
+            assert!(matches!(said(255, "", &stranger), Reach::NotYet(_)));
+        }
         for early in [
             "\"System is booting up. Unprivileged users are not permitted to log in yet.\"\n\
              Permission denied",

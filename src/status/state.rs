@@ -40,6 +40,14 @@ impl State {
     fn of_inside(wanted: &Wanted, found: &Found, watched: bool) -> Self {
         let told = found.told.as_ref();
         let report = told.and_then(|told| told.report.as_ref());
+        let has = report.and_then(|report| report.instance.as_ref());
+        if let (Some(has), Some(wants)) = (has, &wanted.instance)
+            && has != wants
+        {
+            // What an earlier first boot reported says nothing of this one.
+            let other = "it reports of other settings than those of its last card or image";
+            return Self::Unwell(other.to_owned());
+        }
         match report.map(|report| report.ok) {
             None => return Self::Starting("no report of its first boot yet".to_owned()),
             Some(None) => return Self::Starting("its first boot is not finished".to_owned()),

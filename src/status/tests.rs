@@ -32,6 +32,7 @@ fn inside(report: Option<&str>) -> Found {
             ..Told::default()
         }),
         exporter: Some(Ok(())),
+        strangers: Vec::new(),
         scraped: Some(true),
     }
 }
@@ -64,6 +65,22 @@ fn a_node_is_ready_when_nothing_is_missing() {
     let mut renamed = well;
     renamed.told.as_mut().unwrap().hostname = "box".to_owned();
     assert_eq!(state(&renamed, true).detail(), "it calls itself box");
+}
+
+/// A used card has the report of its former settings until it has its own.
+#[test]
+fn a_report_of_other_settings_does_not_count() {
+    let wanted = Wanted {
+        instance: Some("cardmint-new".to_owned()),
+        ..wanted()
+    };
+    let state = |report: &str| State::of(&wanted, &inside(Some(report)), true);
+    for result in ["ok", "failed"] {
+        let old = state(&format!("instance cardmint-old\nresult {result}\n"));
+        assert!(old.detail().contains("other settings"), "{old:?}");
+        assert!(!old.is_final());
+    }
+    assert_eq!(state("instance cardmint-new\nresult ok\n"), State::Ready);
 }
 
 #[test]

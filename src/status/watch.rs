@@ -2,29 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::Agent;
-
-use super::{Found, Reach, State, Wanted, http, names, ssh};
-use crate::interrupt::{Interrupt, Interrupted};
+use super::ask::Asker;
+use super::{Found, Reach, Route, State, Wanted};
+use crate::interrupt::Interrupt;
 
 /// Nodes asked at a time: each is a process of ssh, which mostly waits.
 const AT_A_TIME: usize = 32;
 /// Between two times that a node is asked.
 const PAUSE: Duration = Duration::from_secs(3);
-/// A node on the same network accepts within milliseconds.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
+/// The same where it did not let us in.
+const LOCKED_OUT_PAUSE: Duration = Duration::from_secs(30);
 
 /// Whom to ask, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The nodes.
     pub nodes: Vec<Wanted>,
+    /// How many of them, from the first on, were asked about. The monitoring host
+    /// may be one more: what it says counts only if it is who it should be.
+    pub shown: usize,
     /// The monitoring host, if there is one.
     pub watcher: Option<Watcher>,
     /// How long to ask again; zero to ask once.
@@ -32,10 +35,10 @@ pub struct Options {
 }
 
 /// The monitoring host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Watcher {
-    /// The node; only its addresses count.
-    pub node: Wanted,
+    /// Which of [`Options::nodes`] it is.
+    pub index: usize,
     /// Whether it runs Grafana.
     pub grafana: bool,
 }
@@ -47,12 +50,26 @@ pub struct Watch {
     pub prometheus: Option<Result<BTreeMap<String, bool>, String>>,
     /// Whether Grafana is up, where it should be; why not.
     pub grafana: Option<Result<(), String>>,
+    /// Where it was asked.
+    pub at: Option<IpAddr>,
 }
+
+impl Watch {
+    /// Whether all of it is up that should be.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.prometheus.as_ref().is_none_or(Result::is_ok)
+            && self.grafana.as_ref().is_none_or(Result::is_ok)
+    }
+}
+
+/// Who is told of each change: the node's index, what it is, what was found.
+pub type Changed<'c> = dyn FnMut(usize, &State, &Found) + 'c;
 
 /// What was found at last.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// For each node of [`Options::nodes`].
+    /// For each of [`Options::nodes`] that was asked about.
     pub nodes: Vec<(Found, State)>,
     /// The monitoring host's view.
     pub watch: Watch,
@@ -60,12 +77,13 @@ pub struct Outcome {
 
 enum Task {
     Node(usize),
-    Watcher,
+    /// The monitoring host, where it let us in.
+    Watcher(Route),
 }
 
 enum Answer {
     Node(usize, Box<io::Result<Found>>),
-    Watcher(Watch),
+    Watcher(Route, Watch),
 }
 
 /// Asks all nodes until all that can change has, or the time is up. Each change
@@ -76,33 +94,31 @@ enum Answer {
 pub fn watch(
     options: &Options,
     interrupt: &Interrupt,
-    changed: &mut dyn FnMut(usize, &State, &Found),
+    changed: &mut Changed<'_>,
 ) -> anyhow::Result<Outcome> {
-    let end = Instant::now() + options.wait;
-    let mut round = Round::start(options);
+    // Settings for ssh; workers that are left behind lose their folder.
+    let folder = tempfile::tempdir()?;
+    let began = Instant::now();
+    let is_time = || began.elapsed() < options.wait;
+    let mut round = Round::start(options, folder.path());
     loop {
-        interrupt.check().map_err(|Interrupted| Interrupted)?;
+        interrupt.check()?;
         match round.answers.recv_timeout(Duration::from_millis(100)) {
-            Ok(Answer::Node(index, found)) => {
-                let found = found.map_err(|error| anyhow::anyhow!("running ssh: {error}"))?;
-                round.nodes[index] = Some(found);
-                round.asked_again(Task::Node(index));
-                round.tell(index, changed);
-            }
-            Ok(Answer::Watcher(watch)) => {
-                round.watch = Some(watch);
-                round.asked_again(Task::Watcher);
-                for index in 0..options.nodes.len() {
-                    round.tell(index, changed);
-                }
+            Ok(Answer::Node(index, found)) => round.hear_node(index, (*found)?, changed),
+            Ok(Answer::Watcher(route, watch)) => {
+                round.open -= 1;
+                round
+                    .due
+                    .push((Instant::now() + PAUSE, Task::Watcher(route)));
+                round.hear_watch(watch, changed);
             }
             // Workers end after this loop only.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        if round.is_complete() && (round.is_over() || Instant::now() >= end) {
+        if round.is_complete() && (round.is_over() || !is_time()) {
             return Ok(round.finish());
         }
-        round.ask_due(Instant::now() < end);
+        round.ask_due(is_time());
     }
 }
 
@@ -115,43 +131,77 @@ struct Round<'a> {
     nodes: Vec<Option<Found>>,
     watch: Option<Watch>,
     told: Vec<Option<State>>,
+    /// Whether the monitoring host let us in, so that it is asked what it sees.
+    is_watching: bool,
     /// Asked and not answered.
     open: usize,
 }
 
 impl<'a> Round<'a> {
-    fn start(options: &'a Options) -> Self {
+    fn start(options: &'a Options, folder: &Path) -> Self {
         let (tasks, queue) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         let shared = Arc::new(options.clone());
         // Not scoped: nobody waits for a name server when the user wants to stop.
-        for _ in 0..AT_A_TIME.min(options.nodes.len() + 1) {
-            let (queue, answer, options) =
-                (Arc::clone(&queue), answer.clone(), Arc::clone(&shared));
-            thread::spawn(move || work(&queue, &answer, &options));
+        for number in 0..AT_A_TIME.min(options.nodes.len() + 1) {
+            let (queue, answer) = (Arc::clone(&queue), answer.clone());
+            let (options, folder) = (Arc::clone(&shared), folder.join(number.to_string()));
+            thread::spawn(move || work(&queue, &answer, &options, &folder));
         }
-        let mut due: Vec<(Instant, Task)> = Vec::new();
         let now = Instant::now();
-        due.extend((0..options.nodes.len()).map(|index| (now, Task::Node(index))));
-        due.extend(options.watcher.iter().map(|_| (now, Task::Watcher)));
+        let all = 0..options.nodes.len();
         let mut round = Self {
             options,
             tasks,
             answers,
-            due,
+            due: all.map(|index| (now, Task::Node(index))).collect(),
             nodes: vec![None; options.nodes.len()],
             watch: None,
             told: vec![None; options.nodes.len()],
+            is_watching: false,
             open: 0,
         };
         round.ask_due(true);
         round
     }
 
-    fn asked_again(&mut self, task: Task) {
+    fn hear_node(&mut self, index: usize, found: Found, changed: &mut Changed<'_>) {
         self.open -= 1;
-        self.due.push((Instant::now() + PAUSE, task));
+        let pause = match found.reach {
+            // sshd counts failed logins, and in the end refuses whoever goes on.
+            Reach::LockedOut(_) => LOCKED_OUT_PAUSE,
+            _ => PAUSE,
+        };
+        self.due.push((Instant::now() + pause, Task::Node(index)));
+        let is_watcher = self.options.watcher.is_some_and(|host| host.index == index);
+        // Its word counts once its key is known to be right.
+        let way_in = found.route.filter(|_| found.reach == Reach::In);
+        self.nodes[index] = Some(found);
+        match way_in {
+            Some(route) if is_watcher && !self.is_watching => {
+                self.is_watching = true;
+                self.watch = None;
+                self.due.push((Instant::now(), Task::Watcher(route)));
+            }
+            None if is_watcher && !self.is_watching => {
+                let unreached = Err("the node itself was not reached".to_owned());
+                let watch = Watch {
+                    prometheus: Some(unreached),
+                    ..Watch::default()
+                };
+                self.hear_watch(watch, changed);
+            }
+            _ => {}
+        }
+        self.tell(index, changed);
+    }
+
+    fn hear_watch(&mut self, watch: Watch, changed: &mut Changed<'_>) {
+        self.watch = Some(watch);
+        for index in 0..self.options.shown {
+            self.tell(index, changed);
+        }
     }
 
     /// Asks what is due; `again` is whether there is time for a second asking.
@@ -164,7 +214,7 @@ impl<'a> Round<'a> {
                     None => true,
                     Some(_) => again && !self.is_settled(index),
                 },
-                Task::Watcher => self.watch.is_none() || again,
+                Task::Watcher(_) => again || self.watch.is_none(),
             };
             if at > now {
                 later.push((at, task));
@@ -198,8 +248,8 @@ impl<'a> Round<'a> {
         Some((found, state))
     }
 
-    fn tell(&mut self, index: usize, changed: &mut dyn FnMut(usize, &State, &Found)) {
-        let Some((found, state)) = self.state(index) else {
+    fn tell(&mut self, index: usize, changed: &mut Changed<'_>) {
+        let Some((found, state)) = self.state(index).filter(|_| index < self.options.shown) else {
             return;
         };
         // Whether it is well is Prometheus' to say, who was not asked yet.
@@ -221,12 +271,11 @@ impl<'a> Round<'a> {
     /// Whether nothing will change any more.
     fn is_over(&self) -> bool {
         let is_final = |index| self.state(index).is_some_and(|(_, state)| state.is_final());
-        let grafana = self.watch.as_ref().and_then(|watch| watch.grafana.as_ref());
-        (0..self.nodes.len()).all(is_final) && grafana.is_none_or(Result::is_ok)
+        (0..self.options.shown).all(is_final) && self.watch.as_ref().is_none_or(Watch::is_well)
     }
 
     fn finish(self) -> Outcome {
-        let nodes = (0..self.nodes.len()).filter_map(|index| self.state(index));
+        let nodes = (0..self.options.shown).filter_map(|index| self.state(index));
         Outcome {
             nodes: nodes.collect(),
             watch: self.watch.unwrap_or_default(),
@@ -234,86 +283,22 @@ impl<'a> Round<'a> {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Task>>, answer: &Sender<Answer>, options: &Options) {
-    let agent = http::agent();
+fn work(queue: &Mutex<Receiver<Task>>, answer: &Sender<Answer>, options: &Options, folder: &Path) {
+    let asker = Asker::new(folder);
     loop {
         let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let result = match task {
             Ok(Task::Node(index)) => {
-                Answer::Node(index, Box::new(ask(&options.nodes[index], &agent)))
+                Answer::Node(index, Box::new(asker.node(&options.nodes[index])))
             }
-            Ok(Task::Watcher) => Answer::Watcher(ask_watcher(options, &agent)),
+            Ok(Task::Watcher(route)) => {
+                let grafana = options.watcher.is_some_and(|host| host.grafana);
+                Answer::Watcher(route, asker.watcher(route, grafana))
+            }
             Err(_) => return,
         };
         if answer.send(result).is_err() {
             return;
         }
     }
-}
-
-/// Everything about one node, once.
-fn ask(wanted: &Wanted, agent: &Agent) -> io::Result<Found> {
-    let mut found = Found {
-        route: None,
-        reach: Reach::Silent,
-        told: None,
-        exporter: None,
-        scraped: None,
-    };
-    let routes = match names::routes(wanted) {
-        Ok(routes) => routes,
-        Err(why) => {
-            found.reach = Reach::NoAddress(why);
-            return Ok(found);
-        }
-    };
-    found.route = routes.first().copied();
-    for route in routes {
-        let at = SocketAddr::from((route.address, 22));
-        match TcpStream::connect_timeout(&at, CONNECT_PATIENCE) {
-            Ok(_) => {
-                found.route = Some(route);
-                (found.reach, found.told) = ssh::ask(wanted, route)?;
-                break;
-            }
-            // A machine is there and says no.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                found.route = Some(route);
-                found.reach = Reach::NotYet("no sshd yet".to_owned());
-            }
-            Err(_) => {}
-        }
-    }
-    let is_node = !matches!(found.reach, Reach::Impostor(_) | Reach::Silent);
-    if wanted.exporter && is_node {
-        let route = found.route.as_ref();
-        found.exporter = route.map(|route| http::exporter(agent, route.address));
-    }
-    Ok(found)
-}
-
-fn ask_watcher(options: &Options, agent: &Agent) -> Watch {
-    let Some(watcher) = &options.watcher else {
-        return Watch::default();
-    };
-    let routes = match names::routes(&watcher.node) {
-        Ok(routes) => routes,
-        Err(why) => {
-            return Watch {
-                prometheus: Some(Err(why)),
-                grafana: None,
-            };
-        }
-    };
-    let mut watch = Watch::default();
-    for route in routes {
-        let prometheus = http::scraped(agent, route.address);
-        let is_there = prometheus.is_ok();
-        watch.prometheus = Some(prometheus);
-        watch.grafana = watcher.grafana.then(|| http::grafana(agent, route.address));
-        if is_there {
-            break;
-        }
-    }
-    watch
 }

@@ -24,12 +24,26 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
     let want = |(node, given): &(Node, Option<String>)| {
         wanted(&workspace, node, given.clone(), login_key.clone())
     };
+    let mut all: Vec<Wanted> = nodes.iter().map(want).collect::<Result<_>>()?;
+    let shown = all.len();
+    let host = monitoring_host(&workspace);
+    if let Some((host, _)) = host
+        && !all.iter().any(|node| node.number == host.number)
+    {
+        all.push(want(&(host.clone(), None))?);
+    }
+    let watcher = host.and_then(|(host, grafana)| {
+        let index = all.iter().position(|node| node.number == host.number)?;
+        Some(Watcher { index, grafana })
+    });
     let options = Options {
-        nodes: nodes.iter().map(want).collect::<Result<_>>()?,
-        watcher: watcher(&workspace, &nodes, login_key.as_ref())?,
+        nodes: all,
+        shown,
+        watcher,
         wait: args.wait,
     };
-    let names = options.nodes.iter().map(|node| node.hostname.clone());
+    let shown = options.nodes.iter().take(shown);
+    let names = shown.map(|node| node.hostname.clone());
     let verbosity = match args.json {
         true => Verbosity::Quiet,
         false => context.verbosity,
@@ -127,26 +141,12 @@ fn wanted(
     })
 }
 
-/// The monitoring host, at the address that was given for it, if one was.
-fn watcher(
-    workspace: &Workspace,
-    nodes: &[(Node, Option<String>)],
-    login_key: Option<&PathBuf>,
-) -> Result<Option<Watcher>> {
-    let monitoring = workspace.cluster.monitoring.as_ref();
-    let Some(host) = monitoring.and_then(|all| all.host.as_ref()) else {
-        return Ok(None);
-    };
-    let all = &workspace.cluster.nodes;
-    let Some(node) = all.iter().find(|node| node.number == host.number) else {
-        return Ok(None);
-    };
-    let given = nodes.iter().find(|(node, _)| node.number == host.number);
-    let given = given.and_then(|(_, given)| given.clone());
-    Ok(Some(Watcher {
-        node: wanted(workspace, node, given, login_key.cloned())?,
-        grafana: host.docker,
-    }))
+/// The monitoring host, and whether it runs Grafana.
+fn monitoring_host(workspace: &Workspace) -> Option<(&Node, bool)> {
+    let host = workspace.cluster.monitoring.as_ref()?.host.as_ref()?;
+    let mut nodes = workspace.cluster.nodes.iter();
+    let node = nodes.find(|node| node.number == host.number)?;
+    Some((node, host.docker))
 }
 
 /// Whose key each fingerprint is, where a stranger was met: cards get swapped.
@@ -169,13 +169,9 @@ fn code(outcome: &Outcome) -> ExitCode {
         State::Impostor(_) => ExitCode::Different,
         _ => ExitCode::Failed,
     });
-    let watch = &outcome.watch;
-    let is_watching = watch.prometheus.as_ref().is_none_or(Result::is_ok)
-        && watch.grafana.as_ref().is_none_or(Result::is_ok);
-    let watch = if is_watching {
-        ExitCode::Done
-    } else {
-        ExitCode::Failed
+    let watch = match outcome.watch.is_well() {
+        true => ExitCode::Done,
+        false => ExitCode::Failed,
     };
     ExitCode::merge(codes.chain([watch]))
 }

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use crate::cluster::monitoring::{GRAFANA_PORT, PROMETHEUS_PORT};
 use crate::report::plain_table;
-use crate::status::{By, Found, Options, Outcome, State, Told, Wanted};
+use crate::status::{By, Found, Options, Outcome, Route, State, Told, Wanted};
 
 /// A row of the live board.
 pub(super) fn row(state: &State, found: &Found) -> String {
@@ -24,7 +26,11 @@ pub(super) fn row(state: &State, found: &Found) -> String {
 
 /// The table, then what is to be said about single nodes and the watch.
 pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
-    let is_watched = options.nodes.iter().any(|node| node.exporter);
+    let is_watched = options
+        .nodes
+        .iter()
+        .take(options.shown)
+        .any(|node| node.exporter);
     let mut table = plain_table();
     let mut header = vec![
         "node",
@@ -74,16 +80,20 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
 }
 
 fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
-    let Some(watcher) = &options.watcher else {
+    let Some(host) = options
+        .watcher
+        .and_then(|watcher| options.nodes.get(watcher.index))
+    else {
         return Ok(());
     };
-    let name = &watcher.node.name;
+    let name = &host.hostname;
+    let at = outcome.watch.at.map(url_host).unwrap_or_default();
     match &outcome.watch.prometheus {
         Some(Ok(up)) => {
             let reached = up.values().filter(|up| **up).count();
             writeln!(
                 out,
-                "Prometheus reaches {reached} of {}: http://{name}:9090/",
+                "Prometheus reaches {reached} of {}: http://{at}:{PROMETHEUS_PORT}",
                 up.len()
             )?;
         }
@@ -91,7 +101,7 @@ fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Resul
         None => {}
     }
     match &outcome.watch.grafana {
-        Some(Ok(())) => writeln!(out, "Grafana is up: http://{name}:3000/"),
+        Some(Ok(())) => writeln!(out, "Grafana is up: http://{at}:{GRAFANA_PORT}"),
         Some(Err(why)) => writeln!(out, "Grafana on {name} does not answer: {why}"),
         None => Ok(()),
     }
@@ -116,14 +126,33 @@ fn remarks(wanted: &Wanted, found: &Found, state: &State) -> Vec<String> {
         State::LockedOut(_) => remarks.push(format!("its host key is right, but: {detail}")),
         State::Absent(_) | State::Starting(_) | State::Unwell(_) => remarks.push(detail),
     }
-    let report = found.told.as_ref().and_then(|told| told.report.as_ref());
-    let instance = report.and_then(|report| report.instance.as_ref());
-    if let (Some(has), Some(wants)) = (instance, &wanted.instance)
-        && has != wants
-    {
-        remarks.push("it runs other settings than the card or image that was last made".to_owned());
+    if !matches!(state, State::Impostor(_)) {
+        remarks.extend(found.strangers.iter().map(|stranger| {
+            let by = source(*stranger, wanted);
+            format!(
+                "{by} leads to {}, which is another machine",
+                stranger.address
+            )
+        }));
     }
     remarks
+}
+
+/// What led to an address.
+fn source(route: Route, wanted: &Wanted) -> String {
+    match route.by {
+        By::Given => "what was given".to_owned(),
+        By::Manifest => "the manifest".to_owned(),
+        By::Name => wanted.name.clone(),
+        By::Mdns => format!("{}.local", wanted.hostname),
+    }
+}
+
+fn url_host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
 }
 
 fn dash() -> String {
@@ -192,9 +221,9 @@ pub(super) fn alarm(
     fingerprints: &[(String, String)],
 ) -> String {
     let line = "@".repeat(59);
-    let place = found
-        .route
-        .map_or_else(dash, |route| route.address.to_string());
+    let place = found.route.map_or_else(dash, |route| {
+        format!("{} ({})", route.address, source(route, wanted))
+    });
     let Wanted {
         hostname,
         fingerprint,
@@ -260,6 +289,7 @@ fn node(wanted: &Wanted, (found, state): &(Found, State)) -> Value {
         "found_by": found.route.map(|route| route.by),
         "host_key": wanted.fingerprint,
         "offered_host_key": offered,
+        "strangers": found.strangers.iter().map(|stranger| stranger.address).collect::<Vec<_>>(),
         "calls_itself": told.map(|told| &told.hostname),
         "uptime": told.and_then(|told| told.uptime),
         "root_len": told.and_then(|told| told.root_len),

@@ -9,7 +9,7 @@ use crate::cluster::exporter::tests::elf;
 use crate::cluster::monitoring::Jobs;
 use crate::cluster::{Exporter, Node};
 use crate::layout::{Arch, Os};
-use crate::provision::monitoring::{For, container_files};
+use crate::provision::monitoring::container_files;
 use crate::provision::report::Outcome;
 use crate::provision::{ProvisionError, Templates, provision};
 
@@ -86,7 +86,7 @@ fn a_carried_program_is_unpacked_tried_and_made_a_service() {
     machine.run(FINISH);
     let calls = machine.calls();
     assert!(
-        calls.contains("systemctl enable --now node_exporter.service"),
+        calls.contains("systemctl restart node_exporter.service"),
         "{calls}"
     );
     assert_eq!(
@@ -95,6 +95,45 @@ fn a_carried_program_is_unpacked_tried_and_made_a_service() {
     );
     assert!(!machine.has("/boot/firmware/cardmint-exporter.gz"));
     assert!(machine.has("/etc/systemd/system/node_exporter.service"));
+}
+
+/// As a package for a later processor does, which dpkg installs all the same.
+#[test]
+fn an_exporter_that_does_not_answer_is_a_failure() {
+    let (machine, os) = set_up(&watchful(ExporterKind::Deb));
+    std::fs::remove_file(machine.at("/proc/net/tcp6")).unwrap();
+    machine.run(FINISH);
+    let report = report(&machine, &os);
+    let step = report.failed().find(|step| step.name == "exporter");
+    assert!(step.unwrap().detail.contains("does not answer"), "{step:?}");
+    assert!(machine.has("/boot/firmware/cardmint-exporter.deb"));
+}
+
+#[test]
+fn what_made_a_used_card_watch_goes_with_its_settings() {
+    let (machine, os) = set_up(&watchful(ExporterKind::Program));
+    machine.run(FINISH);
+    assert!(machine.has("/etc/cardmint/monitoring/compose.yml"));
+    machine.calls();
+    minted(&machine, &minimal(), &os, &identity(false));
+    assert!(machine.run("/boot/firmware/firstrun.sh").status.success());
+    for path in [
+        "/etc/systemd/system/cardmint-metrics.timer",
+        "/etc/systemd/system/node_exporter.service",
+        "/usr/local/bin/node_exporter",
+        "/boot/firmware/cardmint-report.txt",
+    ] {
+        assert!(!machine.has(path), "{path}");
+    }
+    assert!(!machine.read("/etc/hosts").contains("pi1"));
+    machine.run(FINISH);
+    assert!(
+        machine
+            .calls()
+            .contains("docker rm --force cardmint-prometheus cardmint-grafana")
+    );
+    assert!(!machine.has("/etc/cardmint/monitoring"));
+    assert_eq!(report(&machine, &os).ok, Some(true));
 }
 
 #[test]
@@ -198,12 +237,8 @@ fn settings_of_the_watch() {
     let mut page = String::new();
     let mut one = watching(true, Some("secret"));
     one.jobs = Jobs::One;
-    let finds_itself = For::Host {
-        finds_itself: false,
-        old_compose: true,
-    };
-    for (monitoring, whose) in [(watching(true, None), For::Operator), (one, finds_itself)] {
-        let files = container_files(&monitoring, whose, &Templates::embedded()).unwrap();
+    for (monitoring, old_compose) in [(watching(true, None), false), (one, true)] {
+        let files = container_files(&monitoring, old_compose, &Templates::embedded()).unwrap();
         for file in files {
             // It is the same everywhere, long, and tested against a real Prometheus.
             if file.path != "grafana/dashboards/cluster.json" {

@@ -142,7 +142,7 @@ fn the_provisioned_source_is_the_dashboards() {
     let source = &sources["datasources"][0];
     assert_eq!(source["uid"], "prometheus");
     assert_eq!(source["type"], "prometheus");
-    assert_eq!(source["url"], "http://prometheus:9090");
+    assert_eq!(source["url"], "http://localhost:9090");
     assert_eq!(source["isDefault"], true);
     let folder = read("grafana-dashboards.yml")["providers"][0]["options"]["path"].clone();
     let compose = std::fs::read_to_string(template("compose.yml")).expect("a template");

@@ -134,18 +134,19 @@ fn make_node(root: &Path, image: &Path, board: &Board) {
         "proc/device-tree/model",
         "Raspberry Pi 4 Model B Rev 1.4\0",
     );
-    let report = format!("cardmint report 1\nresult {}\n", board.result);
-    write(root, "boot/firmware/cardmint-report.txt", &report);
     let answer = format!("#!/bin/sh\necho {}\n", board.throttled);
     write(root, "bin/vcgencmd", &answer);
     let vcgencmd = root.join("bin/vcgencmd");
     tool("chmod", &["755", vcgencmd.to_str().expect("UTF-8")]).expect(0);
     let script = node_file(image, "/usr/local/lib/cardmint/metrics");
-    write(
-        root,
-        "metrics",
-        std::str::from_utf8(&script).expect("UTF-8"),
-    );
+    let script = std::str::from_utf8(&script).expect("UTF-8");
+    write(root, "metrics", script);
+    let instance = script
+        .lines()
+        .find_map(|line| line.strip_prefix("instance="));
+    let (instance, result) = (instance.expect("an instance"), board.result);
+    let report = format!("cardmint report 1\ninstance {instance}\nresult {result}\n");
+    write(root, "boot/firmware/cardmint-report.txt", &report);
     let path = std::env::var("PATH").expect("a PATH");
     let output = Command::new("sh")
         .arg(root.join("metrics"))

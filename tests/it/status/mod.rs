@@ -37,6 +37,7 @@ fn nodes_are_told_apart_by_what_is_the_matter_with_them() {
     for secret in ["PRIVATE KEY", "open-sesame"] {
         assert!(!all.stdout.contains(secret) && !all.stderr.contains(secret));
     }
+    a_stranger_watches_nothing(&network);
     what_a_person_reads(&network);
     an_address_may_be_given(&network);
     waiting_ends_when_all_is_well(&network);
@@ -87,6 +88,16 @@ fn strangers(network: &Network, report: &Value) {
         &format!("offered   {}", offered.as_str().expect("a fingerprint")),
         "That is the key of raspberrypi3",
     ]);
+}
+
+/// A monitoring host that is somebody else is not asked what it sees.
+fn a_stranger_watches_nothing(network: &Network) {
+    let run = network.status(&["--json", "raspberrypi0=127.0.0.4"]);
+    let report = run.expect(1).json();
+    assert_eq!(state(&report, "raspberrypi0")["state"], "wrong-identity");
+    assert_eq!(report["prometheus"]["ok"], false);
+    let problem = &report["prometheus"]["problem"];
+    assert_eq!(problem, "the node itself was not reached");
 }
 
 fn what_a_person_reads(network: &Network) {
@@ -157,8 +168,13 @@ fn waiting_ends_when_all_is_well(network: &Network) {
 #[test]
 fn waiting_takes_times_as_people_write_them() {
     let scratch = Scratch::cluster("bookworm-arm64", |text| text);
-    let run = scratch.cardmint(&["status", "--wait", "soon"]).expect(2);
-    run.says(&["90s, 10m or 1h30m"]);
+    for (time, said) in [
+        ("soon", "90s, 10m or 1h30m"),
+        ("18446744073709551615", "a week is the most"),
+    ] {
+        let run = scratch.cardmint(&["status", "--wait", time]);
+        run.expect(2).says(&[said]);
+    }
     scratch
         .cardmint(&["status", "0", "raspberrypi0"])
         .expect(2)

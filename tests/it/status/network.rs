@@ -24,7 +24,9 @@ ip link set lo up
 ip link add lan type veth peer name far
 ip addr add 10.88.0.1/24 dev lan
 ip link set lan up multicast on
-mkdir -p /run/sshd
+mkdir -p /run/sshd /run/avahi-daemon
+# Its file of the process id, which may be left of another run.
+mount -t tmpfs none /run/avahi-daemon
 # machine HOSTNAME: an sshd of its own, which sees its own name and boot partition.
 machine() {
     unshare --uts --mount sh -c '
