@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::monitoring::{GRAFANA_PORT, PROMETHEUS_PORT};
 use crate::report::plain_table;
-use crate::status::{By, Found, Options, Outcome, Route, State, Told, Wanted};
+use crate::status::{By, Found, Options, Outcome, Reach, Route, State, Told, Wanted};
 
 /// A row of the live board.
 pub(super) fn row(state: &State, found: &Found) -> String {
@@ -76,7 +76,17 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
             writeln!(out, "{}: {line}", wanted.hostname)?;
         }
     }
-    watch(out, options, outcome)
+    watch(out, options, outcome)?;
+    let mut shown = options.nodes.iter().zip(&outcome.nodes);
+    let unnamed = shown.find(|(_, (found, _))| matches!(found.reach, Reach::NoAddress(_)));
+    if let Some((wanted, _)) = unnamed {
+        writeln!(
+            out,
+            "Where no name leads to a node, say where it is: cardmint status {}=192.168.1.57",
+            wanted.hostname
+        )?;
+    }
+    Ok(())
 }
 
 fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
