@@ -90,7 +90,7 @@ enum Answer {
 /// is told to `changed`, by the node's index.
 ///
 /// # Errors
-/// [`Interrupted`], and where ssh cannot be started.
+/// Where the user interrupts it, and where ssh cannot be started.
 pub fn watch(
     options: &Options,
     interrupt: &Interrupt,

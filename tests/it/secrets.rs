@@ -7,6 +7,7 @@ use crate::harness::{Scratch, base, boot_file};
 const PASSWORD: &str = "tr0ub4dor&3";
 const PASSPHRASE: &str = "correct horse battery";
 const TOKEN: &str = "K10deadbeefcafe";
+const GRAFANA: &str = "l00k-at-my-pis";
 
 fn cluster(kind: &str) -> Scratch {
     let scratch = Scratch::cluster(kind, |text| {
@@ -16,13 +17,16 @@ fn cluster(kind: &str) -> Scratch {
         )
         .replace(
             "[first_boot]",
-            "[wifi]\nssid = \"net\"\npsk_file = \"wifi.psk\"\ncountry = \"PT\"\n[first_boot]\n\
+            "[wifi]\nssid = \"net\"\npsk_file = \"wifi.psk\"\ncountry = \"PT\"\n\
+                 [monitoring]\nnode_exporter = true\nhost = 0\ngrafana_password_file = \"grafana\"\n\
+                 [first_boot]\n\
                  files = [{ source = \"token\", path = \"/etc/token\", mode = \"0600\" }]",
         )
     });
     scratch.write_secret("c/password", PASSWORD);
     scratch.write_secret("c/wifi.psk", PASSPHRASE);
     scratch.write_secret("c/token", TOKEN);
+    scratch.write_secret("c/grafana", GRAFANA);
     scratch
 }
 
@@ -31,7 +35,7 @@ fn cluster(kind: &str) -> Scratch {
 fn needles(scratch: &Scratch) -> Vec<String> {
     let key = fs::read_to_string(scratch.path("c/cluster.key")).expect("a key");
     let key = key.lines().last().expect("a key").to_owned();
-    let mut needles: Vec<String> = [PASSWORD, PASSPHRASE, TOKEN, "$6$", "PRIVATE KEY"]
+    let mut needles: Vec<String> = [PASSWORD, PASSPHRASE, TOKEN, GRAFANA, "$6$", "PRIVATE KEY"]
         .map(str::to_owned)
         .into();
     needles.push(key);
@@ -52,9 +56,13 @@ fn nothing_printed_or_recorded_holds_a_secret() {
             &["verify", "0", "images/raspberrypi1.img", "--json"],
             &["inspect", "images/raspberrypi0.img"],
             &["inspect", "images/raspberrypi0.img", "--json"],
+            &["handover"],
+            &["handover", "--json"],
+            &["status", "-v"],
+            &["status", "--json"],
         ] {
             let run = scratch.cardmint(args);
-            assert!([0, 4].contains(&run.code), "{args:?}: {}", run.stderr);
+            assert!([0, 1, 4].contains(&run.code), "{args:?}: {}", run.stderr);
             texts.push(run.stdout + &run.stderr);
         }
         for (_, bytes) in scratch
