@@ -20,6 +20,9 @@ mod harness;
 
 mod card;
 mod cluster;
+#[path = "../it/monitoring/dashboard.rs"]
+#[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
+mod dashboard;
 mod facts;
 mod first_boot;
 mod lan;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::card::{Card, GIB, Generation};
 use crate::cluster::Cluster;
+use crate::dashboard::{Dashboard, Selection};
 use crate::facts::report;
 use crate::harness::{Run, tool};
 use crate::lan::{HERE, Lan};
@@ -26,7 +27,10 @@ name = "alice"
 authorized_keys = ["id.pub", "id_ed25519.pub"]
 
 [first_boot]
-files = [{ source = "lan.list", path = "/etc/apt/sources.list.d/lan.list" }]
+files = [
+    { source = "lan.list", path = "/etc/apt/sources.list.d/lan.list" },
+    { source = "vcgencmd", path = "/usr/local/bin/vcgencmd", mode = "0755" },
+]
 
 [monitoring]
 node_exporter = true
@@ -82,6 +86,7 @@ fn trixie() {
         assert!(metrics.contains(zone), "{metrics}");
     }
     pair.prometheus_sees_all();
+    pair.dashboard_has_something_to_show();
 
     let booted = booted_at(&pair.metrics("raspberrypi1"));
     let node = &mut pair.machines[1];
@@ -120,6 +125,12 @@ impl Pair {
         let cluster = Cluster::new(&generation.base(), MANIFEST);
         let list = format!("deb [trusted=yes] http://{HERE}/ ./\n");
         fs::write(cluster.path("lan.list"), list).expect("a file");
+        // The firmware's word, which an emulated machine has not.
+        fs::write(
+            cluster.path("vcgencmd"),
+            "#!/bin/sh\necho throttled=0x50005\n",
+        )
+        .expect("a file");
         let archive = generation.archive();
         let exporter = archive.join("prometheus-node-exporter.deb");
         for_any_machine(&exporter, &cluster.path("exporter.deb"));
@@ -207,6 +218,31 @@ impl Pair {
         eventually(|| self.get(&format!("http://{name}.lan:9100/metrics")))
     }
 
+    /// Every query of the dashboard, asked of the Prometheus on the first node.
+    #[track_caller]
+    fn dashboard_has_something_to_show(&self) {
+        let all = Selection {
+            job: ".*",
+            instance: ".*",
+        };
+        for query in Dashboard::read().queries() {
+            let query = format!("query={}", all.fill(&query));
+            eventually(|| {
+                let mut curl = self.lan.command("curl");
+                curl.args(["--silent", "--show-error", "--max-time", "60", "--get"]);
+                curl.args([
+                    "http://raspberrypi0.lan:9090/api/v1/query",
+                    "--data-urlencode",
+                ]);
+                let run = Run::of(&curl.arg(&query).output().expect("curl"));
+                match values(&run.stdout) {
+                    Some(found) if !found.is_empty() => Ok(()),
+                    _ => Err(format!("{query} returns {}{}", run.stdout, run.stderr)),
+                }
+            });
+        }
+    }
+
     /// Waits until the Prometheus on the first node finds both exporters up.
     #[track_caller]
     fn prometheus_sees_all(&self) {
@@ -251,7 +287,8 @@ fn values(answer: &str) -> Option<Vec<(String, String)>> {
     let series = answer["data"]["result"].as_array()?.iter();
     series
         .map(|one| {
-            let instance = one["metric"]["instance"].as_str()?;
+            // Sums over the cluster name no node.
+            let instance = one["metric"]["instance"].as_str().unwrap_or_default();
             Some((instance.to_owned(), one["value"][1].as_str()?.to_owned()))
         })
         .collect()

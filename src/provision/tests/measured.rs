@@ -217,13 +217,15 @@ fn systemd_takes_every_unit_that_measures() {
         ("metrics.service", "cardmint-metrics.service"),
         ("metrics.timer", "cardmint-metrics.timer"),
         ("node-exporter.service", "cardmint-node-exporter.service"),
+        ("finish.service", "cardmint-finish.service"),
     ] {
         let text = Templates::embedded()
             .render(template, &Value::UNDEFINED)
             .unwrap()
             // The judge wants programs that are there.
             .replace(METRICS, "/bin/true")
-            .replace("/usr/local/bin/node_exporter", "/bin/true");
+            .replace("/usr/local/bin/node_exporter", "/bin/true")
+            .replace("/usr/local/lib/cardmint/finish", "/bin/true");
         let path = dir.path().join(unit);
         std::fs::write(&path, text).unwrap();
         command.arg(path);
