@@ -111,43 +111,43 @@ fn read(pipe: Option<impl Read>) -> String {
 }
 
 impl Said {
-    /// What it means: sshd's word where there is one, else ssh's (OpenSSH 7.9 to 10).
+    /// What it means, by the words of OpenSSH 7.9 to 10. A server can send text of
+    /// its choice before its key is checked, and a node can write to standard error:
+    /// each counts only where ssh has said that the key is the known one, or not.
     fn judge(&self) -> (Reach, Option<Told>) {
+        let is_known = |line: &str| {
+            line.starts_with("debug1: Host '") && line.contains("is known and matches")
+        };
         let has = |text: &str| self.stderr.contains(text);
-        if has("REMOTE HOST IDENTIFICATION HAS CHANGED") || has("Host key verification failed") {
-            return (Reach::Impostor(self.offered()), None);
+        let last = self.last_line();
+        if !self.stderr.lines().any(is_known) {
+            let is_other = has("REMOTE HOST IDENTIFICATION HAS CHANGED")
+                || has("Host key verification failed");
+            return match is_other {
+                true => (Reach::Impostor(self.offered()), None),
+                false => (Reach::NotYet(last), None),
+            };
         }
         if let Some(told) = Told::parse(&self.stdout) {
             return (Reach::In, Some(told));
         }
-        let last = self.last_line();
-        if self.is_locked_out() {
-            return (Reach::LockedOut(last), None);
-        }
-        (Reach::NotYet(last), None)
-    }
-
-    /// A server can send text of its choice before its key is checked, so that the
-    /// words count only once ssh has said that the key is the known one.
-    fn is_locked_out(&self) -> bool {
-        let known = |line: &str| {
-            line.starts_with("debug1: Host '") && line.contains("is known and matches")
-        };
-        let has = |text: &str| self.stderr.contains(text);
+        let is_refused = has("Permission denied") || has("Too many authentication failures");
         // While it boots, pam_nologin refuses everybody but root.
-        self.stderr.lines().any(known)
-            && !has("booting up")
-            && (has("Permission denied") || has("Too many authentication failures"))
+        match is_refused && !has("booting up") {
+            true => (Reach::LockedOut(last), None),
+            false => (Reach::NotYet(last), None),
+        }
     }
 
-    /// `The fingerprint for the ED25519 key sent by the remote host is` stands on
-    /// the line before it.
+    /// The fingerprint of the key that was shown. Not by the warning, which tells it
+    /// for some kinds of keys only.
     fn offered(&self) -> Option<String> {
-        let words = self.stderr.split_whitespace();
-        let mut prints = words.filter(|word| word.starts_with("SHA256:"));
-        prints
-            .next()
-            .map(|word| word.trim_end_matches('.').to_owned())
+        let mut lines = self.stderr.lines();
+        let shown = lines.find_map(|line| line.strip_prefix("debug1: Server host key: "))?;
+        let mut words = shown.split_whitespace();
+        words
+            .find(|word| word.starts_with("SHA256:"))
+            .map(str::to_owned)
     }
 
     fn last_line(&self) -> String {
@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_ssh_says_is_understood() {
-        let changed = "@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n\
+        let changed = "debug1: Server host key: ssh-ed25519 SHA256:abc/+0\n\
+                       @@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n\
                        The fingerprint for the ED25519 key sent by the remote host is\n\
                        SHA256:abc/+0.\nPlease contact your system administrator.\n\
                        Host key verification failed.\n";
@@ -213,9 +214,14 @@ mod tests {
             "kex_exchange_identification: read: Connection reset by peer\n",
             "Connection closed by 10.0.0.7 port 22\n",
         ] {
-            assert!(matches!(said(255, "", early), Reach::NotYet(_)), "{early}");
+            for stderr in [early.to_owned(), format!("{known}{early}")] {
+                assert!(
+                    matches!(said(255, "", &stderr), Reach::NotYet(_)),
+                    "{stderr}"
+                );
+            }
         }
-        assert_eq!(said(0, "hostname a\nend -\n", ""), Reach::In);
+        assert_eq!(said(0, "hostname a\nend -\n", known), Reach::In);
         // A connection that broke off has told nothing.
         assert!(matches!(said(255, "hostname a\n", ""), Reach::NotYet(_)));
     }
