@@ -36,8 +36,6 @@ pub struct Monitoring {
 pub struct MonitoringHost {
     /// Its number.
     pub number: u32,
-    /// How to reach it by name: `raspberrypi0.lan`.
-    pub name: String,
     /// Prometheus and Grafana in containers, or the distribution's Prometheus alone.
     pub docker: bool,
     /// Password of Grafana's `admin`; without one anybody may look, and nobody

@@ -129,7 +129,8 @@ impl<'a> Host<'a> {
     }
 }
 
-/// An address of IPv6 stands in brackets in a URL.
+/// An address of IPv6 stands in brackets in a URL: its colons would be taken for a
+/// port.
 fn url_host(name: &str) -> String {
     match name.contains(':') {
         true => format!("[{name}]"),

@@ -240,7 +240,6 @@ impl Watch<'_, '_> {
         }
         MonitoringHost {
             number: node.number,
-            name: node.fqdn(),
             docker,
             grafana_password: password.map(|file| file.value.clone()),
         }

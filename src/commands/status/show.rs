@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -97,21 +97,25 @@ fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Resul
         return Ok(());
     };
     let name = &host.hostname;
-    let at = outcome.watch.at.map(url_host).unwrap_or_default();
+    let url = |port| match outcome.watch.at {
+        Some(address) => format!("http://{}", SocketAddr::from((address, port))),
+        None => String::new(),
+    };
     match &outcome.watch.prometheus {
         Some(Ok(up)) => {
             let reached = up.values().filter(|up| **up).count();
             writeln!(
                 out,
-                "Prometheus reaches {reached} of {}: http://{at}:{PROMETHEUS_PORT}",
-                up.len()
+                "Prometheus reaches {reached} of {}: {}",
+                up.len(),
+                url(PROMETHEUS_PORT)
             )?;
         }
         Some(Err(why)) => writeln!(out, "Prometheus on {name} does not answer: {why}")?,
         None => {}
     }
     match &outcome.watch.grafana {
-        Some(Ok(())) => writeln!(out, "Grafana is up: http://{at}:{GRAFANA_PORT}"),
+        Some(Ok(())) => writeln!(out, "Grafana is up: {}", url(GRAFANA_PORT)),
         Some(Err(why)) => writeln!(out, "Grafana on {name} does not answer: {why}"),
         None => Ok(()),
     }
@@ -155,13 +159,6 @@ fn source(route: Route, wanted: &Wanted) -> String {
         By::Manifest => "the manifest".to_owned(),
         By::Name => wanted.name.clone(),
         By::Mdns => format!("{}.local", wanted.hostname),
-    }
-}
-
-fn url_host(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
     }
 }
 

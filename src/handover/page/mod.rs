@@ -13,11 +13,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv6Addr;
-
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
+use super::url_host;
 use crate::provision::{ProvisionError, Templates};
 
 /// What the page tells.
@@ -67,11 +66,7 @@ impl PageNode<'_> {
     /// `ssh://pi@raspberrypi0.lan`: what the links open and the labels hold.
     #[must_use]
     pub fn ssh_url(&self) -> String {
-        // The colons of an address would be taken for a port.
-        match self.name.parse::<Ipv6Addr>() {
-            Ok(address) => format!("ssh://{}@[{address}]", self.user),
-            Err(_) => format!("ssh://{}@{}", self.user, self.name),
-        }
+        format!("ssh://{}@{}", self.user, url_host(&self.name))
     }
 }
 

@@ -157,7 +157,6 @@ pub(crate) fn watching(docker: bool, password: Option<&str>) -> Monitoring {
         jobs: Jobs::PerNode,
         host: Some(MonitoringHost {
             number: 0,
-            name: "pi0.lan".to_owned(),
             docker,
             grafana_password: password.map(Into::into),
         }),
