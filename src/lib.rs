@@ -34,8 +34,21 @@
 //! | [`handover`] | what the operator gets: ssh, Ansible, names, the cluster on a page; pure |
 //! | [`status`] | asks the nodes how they are |
 //! | [`report`] | events and outcomes |
+//! | [`cli`] | what was typed, help texts |
 //! | [`ui`] | progress bars, prompts, tables |
 //! | [`commands`] | one file per subcommand; the only room that prints |
+//!
+//! To see how it all meets, read `commands/build/mod.rs` from the top: it opens the
+//! cluster and its bases, makes a [`plan::Plan`], and executes it. What decides the bytes of a
+//! card is in [`provision`] (the files) and [`overlay::edit`] (the sectors); what decides
+//! how fast they are made, in `output/fan_out.rs` and [`card::engine`]. Each room uses only
+//! rooms below it, and a test has their order. `docs/design.md` says why things are as
+//! they are, `docs/first-boot.md` what a node does with its files.
+
+#![cfg_attr(
+    test,
+    allow(clippy::too_many_lines, reason = "a test tells its story whole")
+)]
 
 pub mod base;
 pub mod card;

@@ -32,6 +32,17 @@ pub struct NewWifi {
     pub psk_file: Option<String>,
 }
 
+impl NewWifi {
+    fn render(&self) -> String {
+        let key = match &self.psk_file {
+            Some(path) => format!("psk_file = {}", quoted(path)),
+            None => "open     = true".to_owned(),
+        };
+        let (ssid, country) = (quoted(&self.ssid), quoted(&self.country));
+        format!("[wifi]\nssid     = {ssid}\n{key}\ncountry  = {country}\n")
+    }
+}
+
 impl NewManifest {
     /// The text of `cluster.toml`.
     #[must_use]
@@ -41,28 +52,6 @@ impl NewManifest {
             .iter()
             .map(|key| format!("    {},\n", quoted(key)))
             .collect();
-        let password = match &self.password_hash {
-            Some(hash) => format!("password_hash = {}\n", quoted(hash)),
-            None => {
-                "# No password: log in with a key. For one, name a file that only you can read:\n\
-                     # password_file = \"password\"\n"
-                    .to_owned()
-            }
-        };
-        let wifi = match &self.wifi {
-            None => "# [wifi]\n# ssid     = \"MyNetwork\"\n# psk_file = \"wifi.psk\"   \
-                     # holds the passphrase; only a key derived from it reaches a card\n\
-                     # country  = \"GB\"\n"
-                .to_owned(),
-            Some(wifi) => {
-                let key = match &wifi.psk_file {
-                    Some(path) => format!("psk_file = {}", quoted(path)),
-                    None => "open     = true".to_owned(),
-                };
-                let (ssid, country) = (quoted(&wifi.ssid), quoted(&wifi.country));
-                format!("[wifi]\nssid     = {ssid}\n{key}\ncountry  = {country}\n")
-            }
-        };
         format!(
             "# A cardmint cluster. `cardmint plan` shows what comes of this page.\n\
              \n\
@@ -113,8 +102,31 @@ impl NewManifest {
             image = quoted(&self.image),
             user = quoted(&self.user),
             keys = keys.concat(),
+            password = self.render_password(),
+            wifi = self.render_wifi(),
             sudo = quoted("nopasswd"),
         )
+    }
+
+    fn render_password(&self) -> String {
+        match &self.password_hash {
+            Some(hash) => format!("password_hash = {}\n", quoted(hash)),
+            None => {
+                "# No password: log in with a key. For one, name a file that only you can read:\n\
+                 # password_file = \"password\"\n"
+                    .to_owned()
+            }
+        }
+    }
+
+    fn render_wifi(&self) -> String {
+        match &self.wifi {
+            Some(wifi) => wifi.render(),
+            None => "# [wifi]\n# ssid     = \"MyNetwork\"\n# psk_file = \"wifi.psk\"   \
+                     # holds the passphrase; only a key derived from it reaches a card\n\
+                     # country  = \"GB\"\n"
+                .to_owned(),
+        }
     }
 }
 

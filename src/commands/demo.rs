@@ -16,9 +16,6 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
             dir.display()
         )));
     }
-    let show = |context: &mut Context<'_>, command: &str| {
-        context.tell(format_args!("\n$ cardmint {command}"))
-    };
     show(
         context,
         &format!("init {} --yes --image {PRACTICE}", args.dir.display()),
@@ -51,6 +48,21 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
     if built != ExitCode::Done {
         return Ok(built);
     }
+    let code = verify_all(context)?;
+    context.tell(format_args!(
+        "\nThe practice base boots nothing. For real cards:\n  \
+         1. cardmint init mycluster && cd mycluster\n  \
+         2. cardmint plan, which downloads Raspberry Pi OS Lite and shows what the cards will hold\n  \
+         3. cardmint flash, which asks for one card after another"
+    ))?;
+    Ok(code)
+}
+
+fn show(context: &mut Context<'_>, command: &str) -> Result<()> {
+    context.tell(format_args!("\n$ cardmint {command}"))
+}
+
+fn verify_all(context: &mut Context<'_>) -> Result<ExitCode> {
     let mut codes = Vec::new();
     for number in 0..4 {
         let name = format!("raspberrypi{number}");
@@ -64,12 +76,6 @@ pub(super) fn run(context: &mut Context<'_>, args: &DemoArgs) -> Result<ExitCode
         };
         codes.push(verify::run(context, &args)?);
     }
-    context.tell(format_args!(
-        "\nThe practice base boots nothing. For real cards:\n  \
-         1. cardmint init mycluster && cd mycluster\n  \
-         2. cardmint plan, which downloads Raspberry Pi OS Lite and shows what the cards will hold\n  \
-         3. cardmint flash, which asks for one card after another"
-    ))?;
     Ok(ExitCode::merge(codes))
 }
 

@@ -35,8 +35,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &DevicesArgs) -> Result<ExitC
         .collect();
     if args.json {
         let devices: Vec<Value> = entries.iter().map(to_json).collect();
-        serde_json::to_writer_pretty(&mut *context.out, &json!({ "devices": devices }))?;
-        writeln!(context.out)?;
+        context.print_json(&json!({ "devices": devices }))?;
     } else {
         show(context, &entries)?;
     }

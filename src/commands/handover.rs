@@ -38,8 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
             "files": written.files.iter().map(state).collect::<Vec<_>>(),
             "removed": written.removed,
         });
-        serde_json::to_writer_pretty(&mut *context.out, &report)?;
-        writeln!(context.out)?;
+        context.print_json(&report)?;
         return Ok(ExitCode::Done);
     }
     for (file, changed) in &written.files {

@@ -60,8 +60,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &InspectArgs) -> Result<ExitC
         layout,
     };
     if args.json {
-        serde_json::to_writer_pretty(&mut *context.out, &to_json(&args.target, &findings))?;
-        writeln!(context.out)?;
+        context.print_json(&to_json(&args.target, &findings))?;
     } else {
         show(context, &args.target, &findings)?;
     }

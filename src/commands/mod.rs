@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod devices;
 mod difference;
+mod failure;
 mod flash;
 mod handover;
 mod images;
@@ -27,18 +28,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::Serialize;
 
-use crate::base::fetch::{FetchError, ImageStore};
-use crate::base::images::ImageError;
-use crate::base::{BaseError, Cache};
-use crate::card::{CardError, DeviceError, OpenError};
+pub use self::failure::exit_code;
+use crate::base::Cache;
+use crate::base::fetch::ImageStore;
 use crate::cli::{Cli, Command};
-use crate::cluster::{KeyError, ManifestErrors};
 use crate::exit::ExitCode;
-use crate::interrupt::{Interrupt, Interrupted};
-use crate::output::OutputError;
-use crate::plan::PlanError;
-use crate::provision::ProvisionError;
+use crate::interrupt::Interrupt;
 use crate::ui::progress::{Progress, Verbosity};
 
 /// What every command gets: where it works and how it talks.
@@ -72,6 +69,13 @@ impl Context<'_> {
         if self.verbosity != Verbosity::Quiet {
             writeln!(self.out, "{text}")?;
         }
+        Ok(())
+    }
+
+    /// Prints what `--json` promises.
+    fn print_json(&mut self, report: &impl Serialize) -> Result<()> {
+        serde_json::to_writer_pretty(&mut *self.out, report)?;
+        writeln!(self.out)?;
         Ok(())
     }
 }
@@ -144,78 +148,4 @@ fn dispatch(context: &mut Context<'_>, command: Command) -> Result<ExitCode> {
         Command::Completions { shell } => completions::run(context, shell),
         Command::Man { dir } => man::run(context, dir.as_deref()),
     }
-}
-
-/// The exit code that an error stands for.
-#[must_use]
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    for cause in error.chain() {
-        // Errors that are shown as their cause hide it from the chain.
-        let interrupted = cause.is::<Interrupted>()
-            || matches!(cause.downcast_ref(), Some(BaseError::Interrupted(_)))
-            || cause
-                .downcast_ref::<OutputError>()
-                .is_some_and(OutputError::is_interrupted)
-            || cause
-                .downcast_ref::<CardError>()
-                .is_some_and(CardError::is_interrupted)
-            || cause
-                .downcast_ref::<ImageError>()
-                .is_some_and(ImageError::is_interrupted)
-            || matches!(cause.downcast_ref(), Some(FetchError::Interrupted));
-        if interrupted {
-            return ExitCode::Interrupted;
-        }
-        if cause
-            .downcast_ref::<CardError>()
-            .is_some_and(CardError::is_difference)
-        {
-            return ExitCode::Different;
-        }
-        let is_refusal = cause.is::<Refused>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(OpenError::Busy(_) | OpenError::ReadOnly(_) | OpenError::Changed { .. })
-            )
-            || matches!(
-                cause.downcast_ref(),
-                Some(
-                    DeviceError::Partition { .. }
-                        | DeviceError::NotADisk(_)
-                        | DeviceError::FileInDev(_)
-                )
-            )
-            || cause
-                .downcast_ref::<KeyError>()
-                .is_some_and(KeyError::is_refusal)
-            || cause
-                .downcast_ref::<ImageError>()
-                .is_some_and(ImageError::is_refusal);
-        if is_refusal {
-            return ExitCode::Refused;
-        }
-        if cause.is::<Usage>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(
-                    DeviceError::Missing(_)
-                        | DeviceError::NoMedium(_)
-                        | DeviceError::Directory(_)
-                        | DeviceError::NotBlock(_)
-                )
-            )
-            || cause.is::<ManifestErrors>()
-            || cause
-                .downcast_ref::<ImageError>()
-                .is_some_and(ImageError::is_usage)
-            || matches!(
-                cause.downcast_ref::<PlanError>(),
-                Some(PlanError::Board { .. })
-            )
-            || matches!(cause.downcast_ref(), Some(ProvisionError::Exporter(_)))
-        {
-            return ExitCode::Usage;
-        }
-    }
-    ExitCode::Failed
 }

@@ -6,7 +6,6 @@ use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::cli::PlanArgs;
 use crate::exit::ExitCode;
-use crate::plan;
 use crate::provision::provision;
 use crate::ui::progress::Verbosity;
 
@@ -23,16 +22,10 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
         .clone()
         .unwrap_or_else(|| context.path("images"));
     let orders = workspace.orders(nodes, &bases, &out)?;
-    let mut plan = plan::make(
-        &workspace.cluster.name,
-        &bases.list,
-        orders,
-        &workspace.templates,
-    )?;
+    let mut plan = workspace.plan(&bases, orders)?;
     plan.verbose = context.verbosity == Verbosity::Verbose;
     if args.json {
-        serde_json::to_writer_pretty(&mut *context.out, &plan.to_json())?;
-        writeln!(context.out)?;
+        context.print_json(&plan.to_json())?;
         return Ok(ExitCode::Done);
     }
     write!(context.out, "{plan}")?;

@@ -21,32 +21,16 @@ use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
 use crate::output::{Expected, differing_chunks};
 use crate::overlay::Minted;
-use crate::plan::{self, OpenBase};
+use crate::plan::{Card, OpenBase};
 
 pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCode> {
     let workspace = Workspace::open(context)?;
     let nodes = vec![workspace.select_one(&args.node)?];
     let name = nodes[0].hostname.clone();
-    if !args.target.exists() {
-        bail!(Usage(format!("there is no {}", args.target.display())));
-    }
-    if let Err(error) = fs::File::open(&args.target)
-        && error.kind() == std::io::ErrorKind::PermissionDenied
-    {
-        bail!(Usage(format!(
-            "you may not read {0}. Run the same once more with sudo, or join the group that may \
-             (`ls -l {0}` tells which)",
-            args.target.display()
-        )));
-    }
+    check_readable(&args.target)?;
     let bases = workspace.bases(context, &nodes, args.mechanism, Pick::AsBefore)?;
     let orders = workspace.orders(nodes, &bases, Path::new(""))?;
-    let plan = plan::make(
-        &workspace.cluster.name,
-        &bases.list,
-        orders,
-        &workspace.templates,
-    )?;
+    let plan = workspace.plan(&bases, orders)?;
     let (on, card) = (&bases.list[0], &plan.cards[0]);
     let written = workspace.record.card(card.node.number);
     let was_flashed = args
@@ -73,35 +57,52 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
             &context.interrupt,
         )?,
     };
-    let differences = if chunks.is_empty() {
-        Differences::default()
+    let (differences, code) = if chunks.is_empty() {
+        (Differences::default(), ExitCode::Done)
     } else {
         let planned = Minted {
             base: &on.base,
             overlay: &card.overlay,
         };
-        let failed = || format!("reading {}", args.target.display());
-        let open = || RawFile::new(fs::File::open(&args.target)?);
-        let image: Box<dyn ReadAt> = match packed {
-            Some(packed) => Box::new(packed.image),
-            None => Box::new(open().with_context(failed)?),
-        };
+        let image = open_image(&args.target, packed)?;
         let found = (args.target.as_path(), &*image);
-        difference::find(found, &planned, &on.layout, &expected, &chunks)?
-    };
-    let code = if chunks.is_empty() {
-        ExitCode::Done
-    } else {
-        ExitCode::Different
+        let differences = difference::find(found, &planned, &on.layout, &expected, &chunks)?;
+        (differences, ExitCode::Different)
     };
     if args.json {
         let report = to_json(&name, &args.target, &expected, &differences, code);
-        serde_json::to_writer_pretty(&mut *context.out, &report)?;
-        writeln!(context.out)?;
+        context.print_json(&report)?;
     } else {
         show(context, &name, &args.target, &expected, &differences)?;
     }
     Ok(code)
+}
+
+/// Refuses early, and says what to do.
+fn check_readable(target: &Path) -> Result<()> {
+    if !target.exists() {
+        bail!(Usage(format!("there is no {}", target.display())));
+    }
+    if let Err(error) = fs::File::open(target)
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        bail!(Usage(format!(
+            "you may not read {0}. Run the same once more with sudo, or join the group that may \
+             (`ls -l {0}` tells which)",
+            target.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The bytes of the image, unpacked.
+fn open_image(target: &Path, packed: Option<Packed>) -> Result<Box<dyn ReadAt>> {
+    if let Some(packed) = packed {
+        return Ok(Box::new(packed.image));
+    }
+    let open = || RawFile::new(fs::File::open(target)?);
+    let image = open().with_context(|| format!("reading {}", target.display()))?;
+    Ok(Box::new(image))
 }
 
 /// A compressed image.
@@ -155,7 +156,7 @@ fn expect_card(
     context: &Context<'_>,
     workspace: &Workspace,
     on: &OpenBase,
-    card: &plan::Card,
+    card: &Card,
 ) -> Result<Expected> {
     let used = Maps::new(on, false, &context.progress)?.of_card(&card.overlay)?;
     let mut digests = BTreeMap::new();

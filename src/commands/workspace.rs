@@ -16,7 +16,7 @@ use crate::cluster::{Ask, Cluster, ClusterKey, Identity, Node, NodeSet, Record};
 use crate::layout::Mechanism;
 use crate::output::folder_of;
 use crate::owner;
-use crate::plan::Order;
+use crate::plan::{self, Order, Plan, PlanError};
 use crate::provision::Templates;
 use crate::report::event::{Event, Sink as _};
 use crate::ui::ask::Terminal;
@@ -144,6 +144,15 @@ impl Workspace {
             })
         };
         nodes.into_iter().zip(&bases.of_node).map(order).collect()
+    }
+
+    /// The plan for `orders`, which are on `bases`.
+    pub(super) fn plan<'a>(
+        &self,
+        bases: &'a Bases,
+        orders: Vec<Order>,
+    ) -> Result<Plan<'a>, PlanError> {
+        plan::make(&self.cluster.name, &bases.list, orders, &self.templates)
     }
 
     /// The private key that `init` made for who has none.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
 #![allow(clippy::print_stderr, reason = "what is skipped is said")]
+#![allow(clippy::too_many_lines, reason = "a test tells its story whole")]
 
 mod harness;
 #[path = "../server/mod.rs"]

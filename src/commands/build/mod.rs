@@ -21,7 +21,7 @@ use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::{Build, Compression, Expected, Job, OutputError, differing_chunks};
 use crate::owner;
-use crate::plan::{self, Card, OpenBase, Plan};
+use crate::plan::{Card, OpenBase, Plan};
 use crate::report::plain_table;
 
 /// What became of one node's image.
@@ -53,12 +53,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
             path.push(format!(".{}", format.suffix()));
         }
     }
-    let plan = plan::make(
-        &workspace.cluster.name,
-        &bases.list,
-        orders,
-        &workspace.templates,
-    )?;
+    let plan = workspace.plan(&bases, orders)?;
     let notices = [plan.notices(), workspace.cluster.notices.clone()].concat();
     if !args.json {
         for notice in &notices {
@@ -66,39 +61,16 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         }
     }
     owner::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
-    let mut fates: Vec<Option<Fate>> = plan.cards.iter().map(|_| None).collect();
-    let mut codes = Vec::new();
-    for (index, base) in plan.bases.iter().enumerate() {
-        let on = (index, base);
-        let how = (args, compression);
-        if let Err(error) = build_base(context, &workspace, &plan, on, how, &mut fates) {
-            codes.push(exit_code(&error));
-            // One base failing never stops another.
-            if !fail_rest(&plan, index, &error, &mut fates) {
-                crate::ui::complain(&format!("{error:#}"));
-            }
-        }
-    }
-    let fates: Vec<Fate> = fates.into_iter().flatten().collect();
+    let (fates, mut codes) = build_all(context, &workspace, &plan, (args, compression));
     let handover = handover::write(&workspace)?.folder;
-    let is_plain = compression.is_none();
-    if is_plain && !args.sums {
-        let built = plan.cards.iter().zip(&fates);
-        let built = built.filter(|(_, fate)| matches!(fate, Fate::Built(_)));
-        built
-            .map(|(card, _)| &card.path)
-            .try_for_each(|path| sums::remove_stale(path))?;
-    }
-    if args.imager_manifest || (args.sums && is_plain) {
-        let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
-        let sums = sums::take(context, &workspace, &plan, is_there)?;
-        if args.sums && is_plain {
-            sums::write(context, &workspace, &plan, &sums)?;
-        }
-        if args.imager_manifest {
-            imager::write(&plan, &out, &sums)?;
-        }
-    }
+    write_beside(
+        context,
+        &workspace,
+        &plan,
+        (args, compression),
+        &fates,
+        &out,
+    )?;
     codes.extend(fates.iter().map(Fate::code));
     let code = ExitCode::merge(codes);
     if args.json {
@@ -120,6 +92,58 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         ))?;
     }
     Ok(code)
+}
+
+/// Makes all images; tells what became of each, and the exit codes of the bases that failed.
+fn build_all(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    plan: &Plan<'_>,
+    how: (&BuildArgs, Option<Compression>),
+) -> (Vec<Fate>, Vec<ExitCode>) {
+    let mut fates: Vec<Option<Fate>> = plan.cards.iter().map(|_| None).collect();
+    let mut codes = Vec::new();
+    for (index, base) in plan.bases.iter().enumerate() {
+        let on = (index, base);
+        if let Err(error) = build_base(context, workspace, plan, on, how, &mut fates) {
+            codes.push(exit_code(&error));
+            // One base failing never stops another.
+            if !fail_rest(plan, index, &error, &mut fates) {
+                crate::ui::complain(&format!("{error:#}"));
+            }
+        }
+    }
+    (fates.into_iter().flatten().collect(), codes)
+}
+
+/// Writes what was asked for beside the images, and removes what no longer fits them.
+fn write_beside(
+    context: &Context<'_>,
+    workspace: &Workspace,
+    plan: &Plan<'_>,
+    (args, compression): (&BuildArgs, Option<Compression>),
+    fates: &[Fate],
+    out: &Path,
+) -> Result<()> {
+    let is_plain = compression.is_none();
+    if is_plain && !args.sums {
+        for (card, fate) in plan.cards.iter().zip(fates) {
+            if matches!(fate, Fate::Built(_)) {
+                sums::remove_stale(&card.path)?;
+            }
+        }
+    }
+    if args.imager_manifest || (args.sums && is_plain) {
+        let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
+        let sums = sums::take(context, workspace, plan, is_there)?;
+        if args.sums && is_plain {
+            sums::write(context, workspace, plan, &sums)?;
+        }
+        if args.imager_manifest {
+            imager::write(plan, out, &sums)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives the cards of a base that failed, and have no fate yet, that one; tells
@@ -356,9 +380,7 @@ fn report_json(
         "handover": handover.display().to_string(),
         "notices": notices,
     });
-    serde_json::to_writer_pretty(&mut *context.out, &report)?;
-    writeln!(context.out)?;
-    Ok(())
+    context.print_json(&report)
 }
 
 fn summary(plan: &Plan<'_>, fates: &[Fate]) -> Table {

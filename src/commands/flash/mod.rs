@@ -21,7 +21,6 @@ use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
-use crate::plan;
 use crate::report::event::{Event, Sink};
 use crate::ui::ask;
 use crate::ui::json_lines::JsonLines;
@@ -100,12 +99,7 @@ pub(super) fn mint(
     }
     let bases = workspace.bases(context, &nodes, args.mechanism, pick)?;
     let orders = workspace.orders(nodes, &bases, Path::new(""))?;
-    let plan = plan::make(
-        &workspace.cluster.name,
-        &bases.list,
-        orders,
-        &workspace.templates,
-    )?;
+    let plan = workspace.plan(&bases, orders)?;
     let json = JsonLines::default();
     let progress = context.progress.clone();
     let sink: &dyn Sink = if args.json { &json } else { &progress };

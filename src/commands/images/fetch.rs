@@ -37,8 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesFetchArgs) -> Result<E
         found.push(json);
     }
     if args.json {
-        serde_json::to_writer_pretty(&mut *context.out, &Value::from(found))?;
-        writeln!(context.out)?;
+        context.print_json(&Value::from(found))?;
     }
     Ok(ExitCode::Done)
 }

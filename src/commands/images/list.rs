@@ -45,8 +45,7 @@ fn names(context: &mut Context<'_>, cache: &Cache, as_json: bool) -> Result<Exit
             .collect();
         let here: Vec<_> = here.iter().map(to_json).collect();
         let all = json!({ "names": names, "here": here });
-        serde_json::to_writer_pretty(&mut *context.out, &all)?;
-        writeln!(context.out)?;
+        context.print_json(&all)?;
         return Ok(ExitCode::Done);
     }
     let mut table = plain_table();
@@ -113,8 +112,7 @@ fn entries(context: &mut Context<'_>, cache: &Cache, url: &str, as_json: bool) -
                 })
             })
             .collect();
-        serde_json::to_writer_pretty(&mut *context.out, &all)?;
-        writeln!(context.out)?;
+        context.print_json(&all)?;
         return Ok(ExitCode::Done);
     }
     for (entry, name) in &named {

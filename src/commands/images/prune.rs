@@ -57,8 +57,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<E
             "in_use": list(&in_use),
             "freed": freed,
         });
-        serde_json::to_writer_pretty(&mut *context.out, &report)?;
-        writeln!(context.out)?;
+        context.print_json(&report)?;
         return Ok(ExitCode::Done);
     }
     for item in &in_use {

@@ -127,7 +127,6 @@ fn print_json(context: &mut Context<'_>, keys: &[Certificate]) -> Result<ExitCod
             })
         })
         .collect();
-    serde_json::to_writer_pretty(&mut *context.out, &all)?;
-    writeln!(context.out)?;
+    context.print_json(&all)?;
     Ok(ExitCode::Done)
 }

@@ -46,8 +46,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesVerifyArgs) -> Result<
         }
     }
     if args.json {
-        serde_json::to_writer_pretty(&mut *context.out, &Value::from(report))?;
-        writeln!(context.out)?;
+        context.print_json(&Value::from(report))?;
     } else if all.is_empty() {
         context.tell("No image is here.")?;
     }

@@ -56,8 +56,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
     let outcome = outcome?;
     if args.json {
         let report = show::to_json(&workspace.cluster.name, &options, &outcome);
-        serde_json::to_writer_pretty(&mut *context.out, &report)?;
-        writeln!(context.out)?;
+        context.print_json(&report)?;
     } else {
         show::all(context.out, &options, &outcome)?;
     }

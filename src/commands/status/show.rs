@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use comfy_table::Table;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -26,6 +27,27 @@ pub(super) fn row(state: &State, found: &Found) -> String {
 
 /// The table, then what is to be said about single nodes and the watch.
 pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
+    writeln!(out, "{}", nodes(options, outcome).trim_fmt())?;
+    for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
+        for line in remarks(wanted, found, state) {
+            writeln!(out, "{}: {line}", wanted.hostname)?;
+        }
+    }
+    watch(out, options, outcome)?;
+    let mut shown = options.nodes.iter().zip(&outcome.nodes);
+    let unnamed = shown.find(|(_, (found, _))| matches!(found.reach, Reach::NoAddress(_)));
+    if let Some((wanted, _)) = unnamed {
+        writeln!(
+            out,
+            "Where no name leads to a node, say where it is: cardmint status {}=192.168.1.57",
+            wanted.hostname
+        )?;
+    }
+    Ok(())
+}
+
+/// A row for each node.
+fn nodes(options: &Options, outcome: &Outcome) -> Table {
     let is_watched = options
         .nodes
         .iter()
@@ -70,23 +92,7 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
         }
         table.add_row(cells);
     }
-    writeln!(out, "{}", table.trim_fmt())?;
-    for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
-        for line in remarks(wanted, found, state) {
-            writeln!(out, "{}: {line}", wanted.hostname)?;
-        }
-    }
-    watch(out, options, outcome)?;
-    let mut shown = options.nodes.iter().zip(&outcome.nodes);
-    let unnamed = shown.find(|(_, (found, _))| matches!(found.reach, Reach::NoAddress(_)));
-    if let Some((wanted, _)) = unnamed {
-        writeln!(
-            out,
-            "Where no name leads to a node, say where it is: cardmint status {}=192.168.1.57",
-            wanted.hostname
-        )?;
-    }
-    Ok(())
+    table
 }
 
 fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {

@@ -18,6 +18,17 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The limits of the specification; a `root_cluster` is FAT32's (`BPB_FATSz16 == 0`).
+    fn of(root_cluster: Option<u32>, clusters: u32) -> Self {
+        match (root_cluster, clusters) {
+            (Some(root_cluster), _) => Self::Fat32 { root_cluster },
+            (None, ..4085) => Self::Fat12,
+            (None, _) => Self::Fat16,
+        }
+    }
+}
+
 /// Geometry of a FAT file system; everything within the partition's bounds.
 #[derive(Clone, Debug)]
 pub struct BootSector {
@@ -94,17 +105,9 @@ impl BootSector {
             .and_then(|clusters| u32::try_from(clusters).ok())
             .filter(|&clusters| clusters > 0)
             .ok_or_else(|| FatError::Damaged("its table leaves no room for data".to_owned()))?;
-        // The limits of the specification; `BPB_FATSz16 == 0` decides for FAT32.
-        let kind = match (is_fat32, clusters) {
-            (true, _) => Kind::Fat32 {
-                root_cluster: u32_at(44),
-            },
-            (false, ..4085) => Kind::Fat12,
-            (false, _) => Kind::Fat16,
-        };
         let label = &raw[if is_fat32 { 71..82 } else { 43..54 }];
         let boot = Self {
-            kind,
+            kind: Kind::of(is_fat32.then(|| u32_at(44)), clusters),
             sector_len,
             sectors_per_cluster,
             clusters,
