@@ -2,6 +2,9 @@
 //!
 //! Raw images and xz files of many blocks are read in place. Everything else is
 //! decompressed once into the [`Cache`]. [`Base`] hides the difference.
+//!
+//! How an image gets here: [`catalogue`] knows names, [`images`] turns a name into
+//! verified bytes, [`fetch`] downloads, [`signature`] checks who signed, [`prune`] tidies.
 
 mod cache;
 pub mod catalogue;

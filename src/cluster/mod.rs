@@ -1,4 +1,8 @@
-//! The manifest, its checks, node numbering, identity and the record.
+//! Whose cards these are: the manifest, its checks, node numbering, identity and the record.
+//!
+//! [`manifest`] turns `cluster.toml` into a [`Cluster`] of [`Node`]s, or into all its
+//! problems at once. [`key`] holds the one secret, and [`identity`] derives from it what
+//! a node is known by. The [`record`], `cluster.lock`, says what was made of whom.
 
 pub mod exporter;
 pub mod identity;

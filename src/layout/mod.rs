@@ -1,4 +1,9 @@
 //! What the bytes of a base mean: partitions, files, OS generation, boards.
+//!
+//! [`disk`] finds the partitions and [`boot`] reads what counts on the boot partition;
+//! from these names and texts [`detect`] tells which system it is ([`os`]), and [`board`]
+//! which boards it boots. [`used`] tells which ranges hold data. A new OS generation
+//! starts here.
 
 pub mod board;
 pub mod boot;

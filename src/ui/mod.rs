@@ -1,4 +1,7 @@
 //! What a person sees while work runs: progress, questions, complaints.
+//!
+//! [`progress`] and [`json_lines`] are two listeners to the same events of
+//! [`report`](crate::report).
 
 pub mod ask;
 pub mod board;
