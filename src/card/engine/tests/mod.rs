@@ -1,16 +1,15 @@
 //! The engine on cards in memory that are as bad as cards can be.
 
+mod broken_off;
 mod card;
 
 use std::io::ErrorKind;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use tempfile::TempDir;
 
 use self::card::{Faults, GARBAGE, TestCard};
-use super::{Flash, HEAD_END, HEAD_LEN, Job, Outcome, Written};
+use super::{Flash, HEAD_END, Job, Outcome, Written};
 use crate::base::chunk::CHUNK_LEN;
 use crate::base::testing::sample;
 use crate::base::{Base, BaseError, Cache, Digests};
@@ -365,127 +364,6 @@ fn a_base_that_fails_half_way_leaves_no_card_complete() {
         let error = outcome.unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
         assert!(card.is_headless());
-    }
-}
-
-#[test]
-fn interrupted_at_any_write_no_card_looks_finished() {
-    for at in 0..8 {
-        let bench = Bench::new();
-        let interrupt_at = Some((at, bench.interrupt.clone()));
-        let card = TestCard::new(
-            card_len(),
-            Faults {
-                interrupt_at,
-                ..Faults::default()
-            },
-        );
-        let error = bench.one(&card, false).unwrap_err();
-        assert!(error.is_interrupted(), "{error}");
-        let state = card.state();
-        let last = state.writes.last().copied();
-        drop(state);
-        // Once the head is written everything is.
-        assert!(card.is_headless() || last == Some((0, HEAD_LEN)), "at {at}");
-    }
-}
-
-#[test]
-fn interrupted_while_it_is_read_back_a_card_does_not_boot() {
-    for at in 0..4 {
-        let bench = Bench::new();
-        let interrupt_at_read = Some((at, bench.interrupt.clone()));
-        let faults = Faults {
-            interrupt_at_read,
-            ..Faults::default()
-        };
-        let card = TestCard::new(card_len(), faults);
-        let error = bench.one(&card, false).unwrap_err();
-        assert!(error.is_interrupted(), "{error}");
-        assert!(card.is_headless(), "at {at}");
-    }
-}
-
-#[test]
-fn interrupted_before_the_first_write_a_card_is_as_it_was() {
-    for delta in [false, true] {
-        let bench = Bench::new();
-        bench.interrupt.flag().store(true, Ordering::Relaxed);
-        let card = TestCard::good();
-        let error = bench.one(&card, delta).unwrap_err();
-        assert!(matches!(error, CardError::Untouched), "{error}");
-        assert!(card.state().bytes.iter().all(|&byte| byte == GARBAGE));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn short_transfers_and_signals_change_nothing(at_most in 1usize..300, signals: bool) {
-        let bench = Bench::new();
-        let faults = Faults { at_most: Some(at_most * 4096), signals, ..Faults::default() };
-        let card = TestCard::new(card_len(), faults);
-        bench.one(&card, false).unwrap();
-        bench.assert_holds(&card, &overlay(1));
-    }
-
-    #[test]
-    fn a_write_error_anywhere_harms_no_other_card(
-        at in 0..(CHUNKS * CHUNK_LEN - 8192) as u64,
-        errno in prop::sample::select(vec![5, 19, 28, 121]),
-        is_file: bool,
-    ) {
-        let bench = Bench::new();
-        let overlays = [overlay(1), overlay(2)];
-        let faults = Faults {
-            write_error: Some(at), errno: Some(errno), is_file, ..Faults::default()
-        };
-        let cards = [TestCard::new(card_len(), faults), TestCard::good()];
-        let used: Vec<_> = overlays.iter().map(|o| bench.used_with(o)).collect();
-        let each = cards.iter().zip(&overlays).zip(&used);
-        let jobs: Vec<_> = each.map(|((card, o), used)| job(card, o, used)).collect();
-        let mut outcomes = bench.run(&jobs).1;
-        outcomes.pop().unwrap().unwrap();
-        bench.assert_holds(&cards[1], &overlays[1]);
-        match outcomes.pop().unwrap() {
-            // Not every byte is used.
-            Ok(_) => bench.assert_holds(&cards[0], &overlays[0]),
-            Err(error) => {
-                let told = match errno {
-                    19 => matches!(error, CardError::Gone),
-                    28 if is_file => matches!(error, CardError::Full),
-                    _ => matches!(error, CardError::Write { .. }),
-                };
-                prop_assert!(told, "{}", error);
-                prop_assert!(at < HEAD_END || cards[0].is_headless());
-            }
-        }
-    }
-
-    #[test]
-    fn a_card_pulled_at_any_write_is_told_as_gone(after in 0usize..12) {
-        let bench = Bench::new();
-        let faults = Faults { pulled_after: Some(after), ..Faults::default() };
-        let card = TestCard::new(card_len(), faults);
-        match bench.one(&card, false) {
-            Ok(_) => prop_assert!(card.state().writes.len() <= after),
-            Err(error) => prop_assert!(matches!(error, CardError::Gone), "{}", error),
-        }
-    }
-
-    #[test]
-    fn a_card_put_in_the_place_of_another_is_not_written(after in 0usize..12) {
-        let bench = Bench::new();
-        let faults = Faults { swapped_after: Some(after), ..Faults::default() };
-        let card = TestCard::new(card_len(), faults);
-        match bench.one(&card, false) {
-            Ok(_) => prop_assert!(card.state().writes.len() <= after),
-            Err(error) => {
-                prop_assert!(matches!(error, CardError::Gone), "{}", error);
-                prop_assert_eq!(card.state().writes.len(), after);
-            }
-        }
     }
 }
 
