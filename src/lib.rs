@@ -56,7 +56,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod exit;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod handover;
 pub mod interrupt;

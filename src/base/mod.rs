@@ -21,7 +21,7 @@ pub mod prune;
 pub mod read_at;
 pub mod signature;
 pub(crate) mod sparse;
-mod spool;
+pub(crate) mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

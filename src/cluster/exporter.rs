@@ -6,6 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 /// A control archive is a few KB of text.
 const MAX_CONTROL_LEN: u64 = 1 << 20;
+/// Memory for unpacking one: `dpkg-deb` makes dictionaries of 8 MiB, or 64 at most.
+const XZ_MEMORY_LIMIT: u64 = 96 << 20;
+/// The same for zstd, as a power of two.
+const ZSTD_WINDOW_LIMIT: u32 = 26;
 
 /// How a node comes to its node exporter.
 #[derive(Clone, Debug)]
@@ -168,19 +172,27 @@ fn control_of(bytes: &[u8]) -> Option<String> {
     let reader: Box<dyn Read + '_> = match name.trim_end_matches('/') {
         "control.tar" => Box::new(content),
         "control.tar.gz" => Box::new(flate2::read::GzDecoder::new(content)),
-        "control.tar.xz" => Box::new(xz2::read::XzDecoder::new(content)),
-        "control.tar.zst" => Box::new(zstd::Decoder::new(content).ok()?),
+        "control.tar.xz" => {
+            let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, 0).ok()?;
+            Box::new(xz2::read::XzDecoder::new_stream(content, stream))
+        }
+        "control.tar.zst" => {
+            let mut decoder = zstd::Decoder::new(content).ok()?;
+            decoder.window_log_max(ZSTD_WINDOW_LIMIT).ok()?;
+            Box::new(decoder)
+        }
         _ => return None,
     };
     let mut archive = tar::Archive::new(reader.take(MAX_CONTROL_LEN));
     for entry in archive.entries().ok()? {
-        let mut entry = entry.ok()?;
+        let entry = entry.ok()?;
         let is_control = entry
             .path()
             .is_ok_and(|path| path.file_name().is_some_and(|name| name == "control"));
         if is_control {
             let mut text = String::new();
-            entry.read_to_string(&mut text).ok()?;
+            // A sparse file may be longer than its archive.
+            entry.take(MAX_CONTROL_LEN).read_to_string(&mut text).ok()?;
             return Some(text);
         }
     }
@@ -223,12 +235,12 @@ pub(crate) mod tests {
         header.set_size(control.len() as u64);
         tar.append_data(&mut header, "./control", control.as_bytes())
             .unwrap();
-        let control = gzip(&tar.into_inner().unwrap());
+        package("control.tar.gz", &gzip(&tar.into_inner().unwrap()))
+    }
+
+    fn package(name: &str, control: &[u8]) -> Vec<u8> {
         let mut bytes = b"!<arch>\n".to_vec();
-        for (name, content) in [
-            ("debian-binary", &b"2.0\n"[..]),
-            ("control.tar.gz", &control),
-        ] {
+        for (name, content) in [("debian-binary", &b"2.0\n"[..]), (name, control)] {
             let len = content.len();
             bytes.extend(
                 format!(
@@ -279,6 +291,24 @@ pub(crate) mod tests {
         assert_eq!(unpacked, elf(183));
         let package = ExporterFile::new("x.deb", deb("all")).unwrap();
         assert_eq!(package.packed(), deb("all"));
+    }
+
+    /// A package whose control file is a hole of 2 GiB (tar(5), GNU sparse).
+    #[test]
+    fn a_control_file_that_is_a_hole_takes_no_memory() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("control").unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize.copy_from_slice(b"20000000000\0");
+        gnu.sparse[0].offset.copy_from_slice(b"20000000000\0");
+        gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+        header.set_cksum();
+        let mut control = header.as_bytes().to_vec();
+        control.resize(3 * 512, 0);
+        let bytes = package("control.tar", &control);
+        assert!(ExporterFile::new("x.deb", bytes).is_err());
     }
 
     proptest! {

@@ -172,26 +172,42 @@ impl Record {
                 });
             }
         };
-        let damaged = |what: String| RecordError::Damaged {
+        let text = String::from_utf8(bytes).map_err(|_| RecordError::Damaged {
             path: path.clone(),
-            what,
+            what: "it is not text".to_owned(),
+        })?;
+        Self::parse(&text, &path)
+    }
+
+    /// Reads the text of the record at `path`.
+    ///
+    /// # Errors
+    /// Where it is damaged, or of a later version.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
+        let damaged = |what: &str| RecordError::Damaged {
+            path: path.to_owned(),
+            what: what.to_owned(),
         };
-        let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
-        let record: Self = toml::from_str(&text).map_err(|error| {
+        let record: Self = toml::from_str(text).map_err(|error| {
             // The first line names the place; the rest would quote the file.
-            damaged(
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
+            damaged(error.to_string().lines().next().unwrap_or_default())
         })?;
         if record.version > VERSION {
-            return Err(RecordError::Newer(path));
+            return Err(RecordError::Newer(path.to_owned()));
+        }
+        // Both are counted up.
+        let is_last = |number: u32| number == u32::MAX;
+        let mut nodes = record.nodes.values();
+        let mut cards = record.cards.values();
+        if nodes.any(|entry| is_last(entry.generation)) || cards.any(|card| is_last(card.copies)) {
+            return Err(damaged("it counts more identities or cards than can be"));
         }
         Ok(record)
+    }
+
+    /// The text that [`Self::parse`] reads.
+    pub(crate) fn to_text(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 
     /// Changes the record of `dir` as one step: processes that build different
@@ -212,7 +228,9 @@ impl Record {
         let mut record = Self::load(dir)?;
         change(&mut record);
         record.version = VERSION;
-        let text = toml::to_string(&record).map_err(|error| failed(io::Error::other(error)))?;
+        let text = record
+            .to_text()
+            .map_err(|error| failed(io::Error::other(error)))?;
         let mut builder = tempfile::Builder::new();
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
         let mut file = builder
@@ -327,5 +345,30 @@ impl Record {
     /// Notes what was made for a node.
     pub fn set(&mut self, number: u32, entry: Entry) {
         self.nodes.insert(Number(number), entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(generation: u32) -> Result<Record, RecordError> {
+        let digest = "00".repeat(32);
+        let text = format!(
+            "version = 1\ncluster = \"a\"\nkey_id = \"b\"\n[node.1]\nhostname = \"a\"\n\
+             generation = {generation}\nbase = \"{digest}\"\nbase_name = \"b\"\n\
+             overlay = \"{digest}\"\nimage = \"c\"\nhost_key = \"d\"\ninstance_id = \"e\"\n\
+             tool = \"f\"\n"
+        );
+        Record::parse(&text, Path::new(RECORD_FILE))
+    }
+
+    #[test]
+    fn an_identity_that_nothing_can_follow_is_damage() {
+        let mut last = record(u32::MAX - 1).unwrap();
+        last.renew(1);
+        assert_eq!(last.generation(1), u32::MAX);
+        let error = record(u32::MAX).unwrap_err();
+        assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
     }
 }

@@ -165,6 +165,12 @@ impl Signs<'_> {
 /// anything does. The message names it.
 #[must_use]
 pub fn customised(boot: &BootPartition) -> Option<String> {
+    let reason = reason(boot)?;
+    // It quotes the image, and a terminal would obey.
+    Some(reason.replace(char::is_control, "\u{fffd}"))
+}
+
+fn reason(boot: &BootPartition) -> Option<String> {
     if let Some(marker) = &boot.marker {
         let node = marker
             .lines()

@@ -56,7 +56,7 @@ impl Ext4 {
             .position(|&byte| byte == 0)
             .unwrap_or(label.len());
         Some(Self {
-            label: String::from_utf8_lossy(&label[..end]).into_owned(),
+            label: String::from_utf8_lossy(&label[..end]).replace(char::is_control, "\u{fffd}"),
             len: count(4, 0x150).checked_mul(block_len)?,
             free_len: count(12, 0x158).checked_mul(block_len)?,
         })

@@ -68,6 +68,11 @@ fn fat_disk(bits: &str, kib: u64) -> Vec<u8> {
         run("mcopy", &["-i", image, file.to_str().unwrap(), "::"]);
     }
     run("mmd", &["-i", image, "::overlays"]);
+    let file = dir.path().join("cmdline.txt");
+    run(
+        "mcopy",
+        &["-i", image, file.to_str().unwrap(), "::overlays/inner"],
+    );
     let mut disk = vec![0; usize::try_from(START).unwrap()];
     disk.extend(fs::read(fat).unwrap());
     disk
@@ -125,6 +130,40 @@ fn a_full_boot_partition_says_by_how_much() {
     assert!(error.to_string().contains("512 too few"), "{error}");
     let error = edit_boot(&base, &boot, &[boot_file("OVERLAYS", 1)]).unwrap_err();
     assert!(matches!(error, EditError::IsDirectory(_)), "{error}");
+}
+
+/// Where the directory entry of a file stands, by its name padded to eleven bytes.
+fn entry_of(disk: &[u8], name: &[u8; 11]) -> usize {
+    disk.windows(11).position(|bytes| bytes == name).unwrap()
+}
+
+#[test]
+fn a_file_in_a_directory_that_shares_clusters_with_ours_is_damage() {
+    let mut bytes = fat_disk("12", 256);
+    let (ours, inner) = (
+        entry_of(&bytes, b"CMDLINE TXT"),
+        entry_of(&bytes, b"INNER      "),
+    );
+    bytes.copy_within(ours + 26..ours + 28, inner + 26);
+    let base = MemBase(bytes);
+    let boot = BootPartition::find(&base, &disk_of(&base.0)).unwrap();
+    let error = edit_boot(&base, &boot, &files()).unwrap_err();
+    assert!(matches!(error, EditError::Fat(_)), "{error}");
+}
+
+#[test]
+fn a_directory_that_holds_itself_is_damage() {
+    let mut bytes = fat_disk("12", 256);
+    let (dir, inner) = (
+        entry_of(&bytes, b"OVERLAYS   "),
+        entry_of(&bytes, b"INNER      "),
+    );
+    bytes.copy_within(dir + 26..dir + 28, inner + 26);
+    bytes[inner + 11] = 0x10;
+    let base = MemBase(bytes);
+    let boot = BootPartition::find(&base, &disk_of(&base.0)).unwrap();
+    let error = edit_boot(&base, &boot, &files()).unwrap_err();
+    assert!(error.to_string().contains("no end"), "{error}");
 }
 
 proptest! {

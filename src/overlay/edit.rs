@@ -8,7 +8,7 @@ use super::view::CowView;
 use super::{Minted, Overlay, SECTOR_LEN};
 use crate::base::ReadAt;
 use crate::layout::BootPartition;
-use crate::layout::fat::{Entry, Fat, FatError};
+use crate::layout::fat::{Entry, Fat, FatError, Placed};
 use crate::provision::BootFile;
 
 /// Why boot files cannot be put on a boot partition.
@@ -165,20 +165,52 @@ fn check_edited(
             .find(|entry| entry.is_named(&file.name))
             .ok_or_else(|| EditError::ReadBack(format!("`{}` is missing", file.name)))?;
         // Ours may be longer than the texts of a stock image.
-        if after.read_any(entry)? != file.bytes {
+        let len_differs = u64::from(entry.len) != file.bytes.len() as u64;
+        if len_differs || after.read_any(entry)? != file.bytes {
             return Err(EditError::ReadBack(format!("`{}` differs", file.name)));
         }
         ours.extend(after.extents(entry)?);
     }
     let is_ours = |entry: &Entry| files.iter().any(|file| entry.is_named(&file.name));
-    for entry in boot.entries.iter().filter(|entry| !is_ours(entry)) {
-        let same = entries.contains(entry)
-            && (entry.is_dir || before.extents(entry)? == after.extents(entry)?);
-        if !same {
-            return Err(EditError::ReadBack(format!("`{}` has changed", entry.name)));
+    let theirs = after.tree(is_ours)?;
+    check_same(&before.tree(is_ours)?, &theirs)?;
+    check_apart(&ours, &theirs)?;
+    check_confined(overlay, ours)
+}
+
+/// What is not ours is still there, and where it was.
+fn check_same(before: &[Placed], after: &[Placed]) -> Result<(), EditError> {
+    // Ours are left out, so the order of the others is what it was.
+    let is_other = |pair: &(&Placed, &Placed)| pair.0 != pair.1;
+    let other = before.iter().zip(after).find(is_other);
+    let missing = || before.get(after.len()).or_else(|| after.get(before.len()));
+    match other.map(|pair| pair.0).or_else(missing) {
+        Some(other) => Err(EditError::ReadBack(format!("`{}` has changed", other.path))),
+        None => Ok(()),
+    }
+}
+
+/// Nothing of ours lies where something else does: on a damaged file system two files
+/// may share clusters, and what was written to one would show in the other.
+fn check_apart(ours: &[Range<u64>], theirs: &[Placed]) -> Result<(), EditError> {
+    let mut ours: Vec<&Range<u64>> = ours.iter().filter(|range| !range.is_empty()).collect();
+    ours.sort_by_key(|range| range.start);
+    // How far those that begin no later reach.
+    let reach = ours.iter().scan(0, |reach, range| {
+        *reach = range.end.max(*reach);
+        Some(*reach)
+    });
+    let reach: Vec<u64> = reach.collect();
+    for other in theirs {
+        for range in other.extents.iter().filter(|range| !range.is_empty()) {
+            let before_end = ours.partition_point(|our| our.start < range.end);
+            if before_end > 0 && reach[before_end - 1] > range.start {
+                let message = format!("`{}` shares clusters with another file", other.path);
+                return Err(FatError::Damaged(message).into());
+            }
         }
     }
-    check_confined(overlay, ours)
+    Ok(())
 }
 
 /// Every changed sector lies in the tables, the root directory or our files.

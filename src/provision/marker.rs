@@ -51,7 +51,19 @@ impl Marker {
 
     /// Reads the file; keys that a later version added are passed over.
     pub fn parse(text: &str) -> Result<Self, MarkerError> {
-        toml::from_str(text).map_err(MarkerError)
+        let mut marker: Self = toml::from_str(text).map_err(MarkerError)?;
+        let texts = [
+            &mut marker.cluster,
+            &mut marker.hostname,
+            &mut marker.instance_id,
+            &mut marker.host_key,
+            &mut marker.cardmint,
+        ];
+        // A terminal would obey control characters of a card that lies.
+        for text in texts {
+            *text = text.replace(char::is_control, "\u{fffd}");
+        }
+        Ok(marker)
     }
 }
 
@@ -94,5 +106,7 @@ mod tests {
             marker
         );
         assert!(Marker::parse("cluster = 1").is_err());
+        let steering = text.replace("pi7", "\\u001b[2Jpi7");
+        assert_eq!(Marker::parse(&steering).unwrap().hostname, "\u{fffd}[2Jpi7");
     }
 }

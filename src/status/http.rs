@@ -85,7 +85,7 @@ struct Sample {
     value: (f64, String),
 }
 
-fn up(text: &str) -> Option<BTreeMap<String, bool>> {
+pub(crate) fn up(text: &str) -> Option<BTreeMap<String, bool>> {
     let answer: Answer = serde_json::from_str(text).ok()?;
     let mut all = BTreeMap::new();
     for sample in answer.data.result {

@@ -19,7 +19,11 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::up;
 pub use probe::Told;
+#[cfg(any(test, fuzzing))]
+pub(crate) use ssh::what_ssh_said;
 pub use state::State;
 pub use watch::{Changed, Options, Outcome, Watch, Watcher, watch};
 

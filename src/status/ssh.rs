@@ -147,7 +147,7 @@ impl Said {
         let mut words = shown.split_whitespace();
         words
             .find(|word| word.starts_with("SHA256:"))
-            .map(str::to_owned)
+            .map(|word| word.replace(char::is_control, "\u{fffd}"))
     }
 
     fn last_line(&self) -> String {
@@ -169,17 +169,27 @@ impl Said {
     }
 }
 
+/// What it means when ssh ends so and prints that.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn what_ssh_said(
+    code: Option<i32>,
+    stdout: &str,
+    stderr: &str,
+) -> (Reach, Option<Told>) {
+    let said = Said {
+        code,
+        stdout: stdout.to_owned(),
+        stderr: stderr.to_owned(),
+    };
+    said.judge()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn said(code: i32, stdout: &str, stderr: &str) -> Reach {
-        let said = Said {
-            code: Some(code),
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-        };
-        said.judge().0
+        what_ssh_said(Some(code), stdout, stderr).0
     }
 
     #[test]

@@ -8,6 +8,9 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+/// More images than this are not named one by one.
+const MAX_NAMED: usize = 5;
+
 /// Why a zip gives no image.
 pub(super) enum ArchiveError {
     /// It is broken.
@@ -59,10 +62,13 @@ pub(super) fn find_image(archive: &mut ZipArchive<&File>) -> Result<usize, Archi
             "the zip holds no .img; give a Raspberry Pi OS image".to_owned(),
         )),
         _ => {
-            let names: Vec<&str> = images.iter().map(|(_, name)| name.as_str()).collect();
+            let named = images.iter().take(MAX_NAMED).map(|(_, name)| name.as_str());
+            let more = (images.len() > MAX_NAMED).then_some("…");
+            let names: Vec<&str> = named.chain(more).collect();
+            // A terminal would obey control characters of a name.
+            let names = names.join(", ").replace(char::is_control, "\u{fffd}");
             Err(ArchiveError::Unsuitable(format!(
-                "the zip holds several images ({}); unpack one of them and give that",
-                names.join(", ")
+                "the zip holds several images ({names}); unpack one of them and give that"
             )))
         }
     }

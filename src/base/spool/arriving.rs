@@ -25,7 +25,7 @@ const HEAD_LEN: u64 = 14;
 
 /// What was learned of an image while it arrived.
 #[derive(Debug)]
-pub(in crate::base) struct TakenIn {
+pub(crate) struct TakenIn {
     raw: Sha256Digest,
     chunks: ChunkDigests,
     /// Its uncompressed bytes, where it cannot be read in place.
@@ -34,11 +34,7 @@ pub(in crate::base) struct TakenIn {
 
 /// Unpacks `input` to its end. The uncompressed bytes go to an unnamed file in `dir`
 /// where the format needs that. `None` where it cannot be done on the way.
-pub(in crate::base) fn take_in(
-    mut input: impl Read,
-    dir: &Path,
-    interrupt: &Interrupt,
-) -> Option<TakenIn> {
+pub(crate) fn take_in(mut input: impl Read, dir: &Path, interrupt: &Interrupt) -> Option<TakenIn> {
     let mut head = Vec::new();
     input.by_ref().take(HEAD_LEN).read_to_end(&mut head).ok()?;
     let unpacked = match Format::of(&head) {
@@ -96,7 +92,7 @@ fn unpack(
 
 impl TakenIn {
     /// Digest of the uncompressed bytes.
-    pub(in crate::base) fn raw(&self) -> Sha256Digest {
+    pub(crate) fn raw(&self) -> Sha256Digest {
         self.raw
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use self::archive::ArchiveError;
-pub(super) use self::arriving::{TakenIn, take_in};
+pub(crate) use self::arriving::{TakenIn, take_in};
 use self::copy::CopyError;
 use self::decoder::{Counting, Decoder, FromStart, Tee};
 use super::cache::{Cache, Known, Stamp, lock_dir};
@@ -219,6 +219,25 @@ impl Spooling<'_> {
             source,
         }
     }
+}
+
+/// Unpacks `file` into `target` and touches nothing else.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn unpack_into(
+    format: Format,
+    file: &File,
+    target: &File,
+    dir: &Path,
+) -> Result<Digests, BaseError> {
+    let spooling = Spooling {
+        path: dir,
+        name: "fuzz",
+        format,
+        cache: &Cache::at(dir.to_owned()),
+        sink: &crate::report::event::Silent,
+        interrupt: &Interrupt::default(),
+    };
+    spooling.decompress(file, target)
 }
 
 /// Removes unfinished files.

@@ -1,7 +1,7 @@
 //! The files that a manifest names: keys, secrets, files for the nodes.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -113,19 +113,25 @@ impl Files {
 /// The contents of an ordinary file of at most `max` bytes: a manifest may name
 /// anything, `/dev/zero` among it.
 fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Complaint> {
-    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    let failed = |error| unreadable(path, &error);
     let shown = path.display();
+    // Opening a pipe would wait for somebody to write to it.
+    let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err((format!("{shown} is no ordinary file"), String::new()));
     }
-    if metadata.len() > max {
-        let message = format!(
-            "{shown} is {} bytes long; {max} are the most",
-            metadata.len()
-        );
+    // Room for all of it: a buffer that grows leaves copies of a secret behind.
+    let len = usize::try_from(metadata.len().min(max)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(len + 1);
+    let file = File::open(path).map_err(failed)?;
+    // Not by the length it is said to have: those of /proc have none.
+    let mut start = file.take(max + 1);
+    start.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max {
+        let message = format!("{shown} is longer than {max} bytes");
         return Err((message, String::new()));
     }
-    fs::read(path).map_err(|error| unreadable(path, &error))
+    Ok(bytes)
 }
 
 fn keys_of_file(path: &Path, text: &str) -> Result<Vec<String>, Complaint> {

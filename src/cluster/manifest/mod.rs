@@ -103,7 +103,7 @@ impl Cluster {
     }
 
     /// Reads a manifest's text; files are looked for from `dir` on.
-    fn parse(text: &str, dir: &Path, ask: &mut dyn Ask) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn parse(text: &str, dir: &Path, ask: &mut dyn Ask) -> Result<Self, Vec<Problem>> {
         let problems = Problems::new(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {

@@ -111,7 +111,9 @@ impl BootSector {
             sector_len,
             sectors_per_cluster,
             clusters,
-            label: String::from_utf8_lossy(label).trim_end().to_owned(),
+            label: String::from_utf8_lossy(label)
+                .trim_end()
+                .replace(char::is_control, "\u{fffd}"),
             media: raw[21],
             is_dirty: raw[if is_fat32 { 65 } else { 37 }] & 1 != 0,
             root_entries,

@@ -65,6 +65,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, FatError> {
         let name = std::mem::take(&mut long)
             .finish(short_name_checksum(raw))
             .unwrap_or_else(|| short_name(raw));
+        // Errors tell it, and a terminal would obey.
+        let name = name.replace(char::is_control, "\u{fffd}");
         if name == "." || name == ".." {
             continue;
         }
@@ -150,5 +152,6 @@ fn short_name(raw: &[u8]) -> String {
 }
 
 fn label(raw: &[u8]) -> String {
-    String::from_utf8_lossy(&raw[..11]).trim_end().to_owned()
+    let label = String::from_utf8_lossy(&raw[..11]);
+    label.trim_end().replace(char::is_control, "\u{fffd}")
 }

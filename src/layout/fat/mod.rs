@@ -10,11 +10,13 @@ mod dir;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::ops::Range;
 
 pub use boot_sector::{BootSector, Kind};
 pub use dir::Entry;
+pub use tree::Placed;
 
 use self::table::Table;
 use super::disk::Partition;
@@ -174,6 +176,10 @@ impl<'a> Fat<'a> {
     /// Where the chain is damaged, returns to itself or is shorter than the file.
     pub fn extents(&self, file: &Entry) -> Result<Vec<Range<u64>>, FatError> {
         let mut left = u64::from(file.len);
+        // A file that the clusters have no room for costs no memory.
+        if left > self.data_len() {
+            return Err(short(&file.name));
+        }
         let mut extents: Vec<Range<u64>> = Vec::new();
         let mut clusters = self.table.chain(file.first_cluster);
         while left > 0 {
@@ -204,10 +210,7 @@ impl<'a> Fat<'a> {
         let head = self.offset..self.offset + self.boot.data_offset();
         let mut extents = vec![head];
         if let Kind::Fat32 { root_cluster } = self.boot.kind {
-            for cluster in self.table.chain(root_cluster) {
-                let start = self.cluster_offset(cluster?);
-                extents.push(start..start + self.boot.cluster_len());
-            }
+            extents.extend(self.chain_extents(root_cluster)?);
         }
         Ok(extents)
     }

@@ -151,12 +151,19 @@ impl Iterator for Chain<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let cluster = self.next.take()?;
-        if self.left == 0 || !(2..self.table.clusters + 2).contains(&cluster) {
+        let nowhere = || {
             let message = format!("a chain of clusters leads nowhere (cluster {cluster})");
-            return Some(Err(FatError::Damaged(message)));
+            Some(Err(FatError::Damaged(message)))
+        };
+        if self.left == 0 || !(2..self.table.clusters + 2).contains(&cluster) {
+            return nowhere();
         }
         self.left -= 1;
         let entry = self.table.entry(cluster);
+        if entry == 0 {
+            // It would be given to another file, and is not written to a card.
+            return nowhere();
+        }
         self.next = (entry < self.table.end_mark()).then_some(entry);
         Some(Ok(cluster))
     }

@@ -192,6 +192,24 @@ fn chains_that_return_or_lead_nowhere_are_errors() {
 }
 
 #[test]
+fn a_file_that_ends_in_a_free_cluster_is_an_error() {
+    if !has_tools(&TOOLS) {
+        return;
+    }
+    let image = small_image();
+    let source = MemBase(image.clone());
+    let fat = open(&source).unwrap();
+    // Four clusters.
+    let last = fat.find("long").unwrap().first_cluster + 3;
+    for (value, is_sound) in [(0xfff, true), (0, false)] {
+        let source = with_entry(&image, last, value);
+        let fat = open(&source).unwrap();
+        let read = fat.read(&fat.find("long").unwrap());
+        assert_eq!(read.is_ok(), is_sound, "the last entry is {value}");
+    }
+}
+
+#[test]
 fn a_length_beyond_the_chain_is_an_error() {
     if !has_tools(&TOOLS) {
         return;
