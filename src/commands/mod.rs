@@ -41,6 +41,8 @@ use crate::plan::PlanError;
 use crate::provision::ProvisionError;
 use crate::ui::progress::{Progress, Verbosity};
 
+pub use self::completions::complete;
+
 /// What every command gets: where it works and how it talks.
 pub struct Context<'a> {
     /// Directory of the cluster.

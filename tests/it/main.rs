@@ -14,6 +14,8 @@ mod bad_input;
 mod build;
 /// Help, completions, manual pages.
 mod command_line;
+/// Completions, in real shells.
+mod completions;
 /// `cardmint demo`, as a new user meets it.
 mod demo;
 /// Real block devices, told and guarded.
