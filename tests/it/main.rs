@@ -34,6 +34,8 @@ mod images;
 mod inspect;
 /// A base of real size.
 mod large;
+/// The manual pages, judged by mandoc and groff.
+mod man;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
 /// Prometheus and Grafana: the dashboard on real metrics.
