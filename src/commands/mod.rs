@@ -38,6 +38,8 @@ use crate::exit::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::ui::progress::{Progress, Verbosity};
 
+pub use self::completions::complete;
+
 /// What every command gets: where it works and how it talks.
 pub struct Context<'a> {
     /// Directory of the cluster.

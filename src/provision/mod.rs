@@ -63,6 +63,19 @@ pub enum ProvisionError {
     PasswordHash,
 }
 
+/// The text files that a boot partition may be planned to have, with what each is.
+pub const BOOT_TEXTS: [(&str, &str); 9] = [
+    ("user-data", "cloud-init: users, files, packages"),
+    ("meta-data", "cloud-init: which instance this is"),
+    ("network-config", "cloud-init: Wi-Fi, addresses"),
+    ("firstrun.sh", "the first-run script"),
+    ("cmdline.txt", "the kernel's command line"),
+    ("config.txt", "the firmware's settings"),
+    ("userconf.txt", "the user's name and password hash"),
+    ("ssh", "switches sshd on"),
+    (marker::FILE_NAME, "which node the card is"),
+];
+
 /// Everything that shall stand on the boot partition of `node`.
 ///
 /// The same arguments give the same bytes.

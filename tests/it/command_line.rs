@@ -31,29 +31,6 @@ fn help_fits_a_terminal_of_80_columns() {
 }
 
 #[test]
-fn completions_and_manual_pages_come_out_whole() {
-    let scratch = Scratch::new();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = scratch.cardmint(&["completions", shell]).expect(0).stdout;
-        assert!(
-            script.contains("inspect") && script.contains("mechanism"),
-            "{shell}"
-        );
-    }
-    let page = scratch.cardmint(&["man"]).expect(0).stdout;
-    assert!(page.contains(".TH cardmint 1"), "{page}");
-    scratch.cardmint(&["man", "pages"]).expect(0);
-    for command in COMMANDS {
-        assert!(
-            scratch
-                .path(&format!("c/pages/cardmint-{command}.1"))
-                .exists(),
-            "{command}"
-        );
-    }
-}
-
-#[test]
 fn quiet_prints_nothing_but_what_was_asked_for() {
     let scratch = Scratch::new();
     scratch.init("practice".as_ref(), 1);

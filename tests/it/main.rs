@@ -15,6 +15,8 @@ mod bad_input;
 mod build;
 /// Help, completions, manual pages.
 mod command_line;
+/// Completions, in real shells.
+mod completions;
 /// `cardmint demo`, as a new user meets it.
 mod demo;
 /// Real block devices, told and guarded.
@@ -33,6 +35,8 @@ mod images;
 mod inspect;
 /// A base of real size.
 mod large;
+/// The manual pages, judged by mandoc and groff.
+mod man;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
 /// Prometheus and Grafana: the dashboard on real metrics.
