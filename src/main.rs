@@ -1,5 +1,6 @@
 //! Parses, runs a command, turns an error into a message and an exit code.
 
+use std::alloc::System;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -8,9 +9,22 @@ use cardmint::cli::Cli;
 use cardmint::interrupt::Interrupt;
 use cardmint::{commands, exit, ui};
 use clap::Parser as _;
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed. Passwords and keys become text of templates, YAML, base64 and
+/// FAT on their way to a card, mostly in other people's types.
+#[global_allocator]
+static HEAP: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
+    // Neither a core dump nor another process of the user gets to see cluster.key;
+    // where the kernel does not do it, nothing else depends on it.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    // Whoever could write to what is made here could let himself into every node.
+    umask(umask(Mode::WOTH) | Mode::WOTH);
     if commands::complete() {
         return ExitCode::SUCCESS;
     }

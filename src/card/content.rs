@@ -66,19 +66,16 @@ impl Content {
     /// Looks at a device or file.
     #[must_use]
     pub fn read(path: &Path) -> Self {
-        match File::open(path) {
-            Ok(file) => Self::of_file(file),
-            Err(error) => Self::Unreadable(reason(&error)),
+        match File::open(path).and_then(RawFile::new) {
+            Ok(source) => Self::of(&source),
+            Err(error) => Self::unreadable(&error),
         }
     }
 
-    /// Looks at an open device or file.
+    /// What cannot be read, and why.
     #[must_use]
-    pub fn of_file(file: File) -> Self {
-        match RawFile::new(file) {
-            Ok(source) => Self::of(&source),
-            Err(error) => Self::Unreadable(reason(&error)),
-        }
+    pub fn unreadable(error: &io::Error) -> Self {
+        Self::Unreadable(reason(error))
     }
 
     /// Looks at bytes.

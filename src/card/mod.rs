@@ -1,7 +1,7 @@
 //! A card: a block device, or a file that stands in for one.
 //!
 //! First the facts: [`sysfs`] gathers them, [`device`] is what they look like,
-//! and [`content`] tells what is on a card now. Whether a card may be written is
+//! and [`content`] and [`remains`] tell what is on a card now. Whether a card may be written is
 //! decided elsewhere, in [`crate::plan::guard`]. Then the work: [`open`] has the
 //! card for nobody else, with the help of [`udisks`] or a [`broker`] where we may
 //! not open it ourselves, and the [`engine`] writes many from one reading of the
@@ -17,6 +17,7 @@ mod ioctl;
 pub mod medium;
 pub mod open;
 pub mod printable;
+pub mod remains;
 pub mod size;
 pub mod sysfs;
 #[cfg(test)]

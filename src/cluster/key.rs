@@ -22,9 +22,10 @@ const SALT: &[u8] = b"cardmint identity v1";
 /// Longer than any key file of ours.
 const MAX_FILE_LEN: u64 = 4096;
 
-/// 32 random bytes, wiped when dropped.
+/// 32 random bytes, wiped when dropped; in one place, since what is moved leaves a copy
+/// behind.
 #[derive(Clone)]
-pub struct ClusterKey(Zeroizing<[u8; 32]>);
+pub struct ClusterKey(Box<Zeroizing<[u8; 32]>>);
 
 impl std::fmt::Debug for ClusterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,12 +134,12 @@ impl ClusterKey {
                 source,
             },
         };
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bytes).map_err(|error| failed(io::Error::other(error)))?;
+        let mut bytes = Box::new(Zeroizing::new([0; 32]));
+        getrandom::fill(bytes.as_mut_slice()).map_err(|error| failed(io::Error::other(error)))?;
         let text = Zeroizing::new(format!(
             "# The key of a cardmint cluster. Keep it secret, and keep a copy: the identity of\n\
              # every card (host keys, password salts) is derived from it.\n{}\n",
-            *Zeroizing::new(hex::encode(*bytes)),
+            *Zeroizing::new(hex::encode(bytes.as_slice())),
         ));
         // Complete or not at all: half a key would never be replaced. Temporary
         // files are made with mode 0600.
@@ -207,8 +208,9 @@ impl ClusterKey {
         if lines.next().is_some() {
             return Err("it holds more than a key");
         }
-        let mut bytes = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(line, &mut *bytes).map_err(|_| "the key is not 64 hex digits")?;
+        let mut bytes = Box::new(Zeroizing::new([0; 32]));
+        hex::decode_to_slice(line, bytes.as_mut_slice())
+            .map_err(|_| "the key is not 64 hex digits")?;
         Ok(Self(bytes))
     }
 
@@ -222,7 +224,8 @@ impl ClusterKey {
             encoded.extend_from_slice(part);
         }
         let mut bytes = Zeroizing::new([0; N]);
-        let expanded = Hkdf::<Sha256>::new(Some(SALT), &*self.0).expand(&encoded, &mut *bytes);
+        let expanded =
+            Hkdf::<Sha256>::new(Some(SALT), self.0.as_slice()).expand(&encoded, &mut *bytes);
         // Only the length can be wrong, and it is asserted above.
         debug_assert!(expanded.is_ok());
         bytes

@@ -4,11 +4,17 @@
 pub(crate) const ALIGN: usize = 4096;
 
 /// A buffer whose first byte lies on a multiple of [`ALIGN`].
-#[derive(Debug)]
 pub(crate) struct AlignedBuf {
     storage: Vec<u8>,
     start: usize,
     len: usize,
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    /// Leaves the bytes out: they may hold a node's secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBuf({} bytes)", self.len)
+    }
 }
 
 impl AlignedBuf {

@@ -23,10 +23,16 @@ pub struct CowView<'a> {
     pages: BTreeMap<u64, Page>,
 }
 
-#[derive(Debug)]
 struct Page {
     bytes: Box<[u8]>,
     written: bool,
+}
+
+impl std::fmt::Debug for Page {
+    /// Leaves the bytes out: they may hold a node's secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Page(written: {})", self.written)
+    }
 }
 
 impl<'a> CowView<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 
 use super::{ProvisionError, quote};
 
@@ -214,6 +214,10 @@ fn add(env: &mut Environment<'static>, name: &str, text: String) -> Result<(), T
 }
 
 fn detail(error: &minijinja::Error) -> String {
+    if error.kind() == ErrorKind::TemplateNotFound {
+        // Its name may be computed, from whatever value.
+        return "it includes a template that there is not".to_owned();
+    }
     error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned)

@@ -199,7 +199,8 @@ pub(super) fn parse(url: &str) -> Result<Uri, FetchError> {
     }
 }
 
-fn without_password(url: &str) -> String {
+/// The address as it may be shown.
+pub(crate) fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),

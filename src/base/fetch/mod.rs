@@ -20,6 +20,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use client::without_password;
 pub use client::{Client, Patience, Settings};
 pub use error::FetchError;
 pub use small::{Document, Small};

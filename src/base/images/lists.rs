@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ImageError;
 use crate::base::catalogue::OsList;
-use crate::base::fetch::{Client, FetchError, Small};
+use crate::base::fetch::{Client, FetchError, Small, without_password};
 use crate::base::{Cache, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::owner;
@@ -149,7 +149,7 @@ fn parse(url: &str, bytes: &[u8]) -> Result<OsList, ImageError> {
 
 fn wrong(url: &str, what: String) -> ImageError {
     ImageError::List {
-        url: url.to_owned(),
+        url: without_password(url),
         what,
     }
 }

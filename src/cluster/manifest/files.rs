@@ -53,7 +53,13 @@ impl Files {
     pub(super) fn read_secret(&self, text: &str) -> Result<SecretString, Complaint> {
         let path = self.resolve(text);
         let shown = path.display();
-        let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        let metadata = fs::metadata(&path).map_err(|error| {
+            // Not repeated: it may be the secret itself that stands there.
+            let message = format!("the file that is named here cannot be read ({error})");
+            let help =
+                "name a file with the secret in it; the path starts at the manifest's directory";
+            (message, help.to_owned())
+        })?;
         if metadata.permissions().mode() & 0o077 != 0 {
             let message = format!("{shown} holds a secret and can be read by other users");
             return Err((message, format!("chmod 600 '{shown}'")));

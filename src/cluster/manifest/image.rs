@@ -43,7 +43,14 @@ pub(super) fn read_image(
 
 fn image_source(text: &str, files: &Files) -> Result<ImageSource, Complaint> {
     if let Some((scheme, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         return match scheme {
+            // Not repeated: it may be a password.
+            "http" | "https" if authority.contains('@') => Err((
+                "an address with a user or a password in it, and addresses are shown and kept"
+                    .to_owned(),
+                "download the image by hand and give its path".to_owned(),
+            )),
             "http" | "https" => Ok(ImageSource::Download(Source::of_url(text))),
             "file" => Ok(ImageSource::Path(local_path(rest)?)),
             _ => Err((

@@ -1,5 +1,7 @@
 //! Which cards: found, judged, freed of mounts.
 
+use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +9,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::access::Access;
-use crate::card::{Content, Device, Handed, System, Use, printable_path};
+use crate::base::read_at::RawFile;
+use crate::card::{Content, Device, Handed, System, Use, printable_path, remains};
 use crate::cli::CardArgs;
 use crate::commands::workspace::Workspace;
 use crate::commands::{Refused, Usage};
 use crate::interrupt::Interrupt;
+use crate::layout::disk::Partition;
 use crate::plan::Plan;
 use crate::plan::guard::{self, Demands, Refusal};
 use crate::ui::ask;
@@ -26,6 +30,8 @@ pub(super) struct Chosen {
     pub(super) device: Device,
     /// What is on it now.
     pub(super) content: Content,
+    /// Where it still holds somebody's settings.
+    pub(super) settings: Vec<Range<u64>>,
     /// The card, open, where we may not open it.
     pub(super) handed: Option<Handed>,
 }
@@ -38,6 +44,8 @@ pub(super) struct Guard {
     base_files: Vec<(u64, u64)>,
     /// Bytes that each node of the plan needs.
     lens: Vec<u64>,
+    /// Where each node's boot partition will be.
+    boots: Vec<Partition>,
     unmount: bool,
     asks: bool,
     access: Access,
@@ -72,7 +80,7 @@ impl Guard {
                 protected.push((disk.name, IS_BASE.to_owned()));
             }
         }
-        let len = |card: &crate::plan::Card| plan.bases[card.base].layout.disk.len;
+        let layouts = plan.cards.iter().map(|card| &plan.bases[card.base].layout);
         Ok(Self {
             system,
             demands: Demands {
@@ -81,7 +89,10 @@ impl Guard {
                 protected,
             },
             base_files,
-            lens: plan.cards.iter().map(len).collect(),
+            lens: layouts.clone().map(|layout| layout.disk.len).collect(),
+            boots: layouts
+                .map(|layout| layout.boot.partition.clone())
+                .collect(),
             unmount: args.unmount,
             asks,
             access: Access::new(asks, interrupt),
@@ -142,15 +153,23 @@ impl Guard {
     /// What is on a card that may be written.
     pub(super) fn look(&self, card: usize, device: Device) -> Result<Chosen> {
         let handed = self.access.open(&device)?;
-        let content = match handed.as_ref().map(Handed::file) {
-            Some(Ok(file)) => Content::of_file(file),
+        let opened = match handed.as_ref().map(Handed::file) {
+            Some(Ok(file)) => Ok(file),
             Some(Err(error)) => return Err(error.into()),
-            None => Content::read(&device.path),
+            None => File::open(&device.path),
+        };
+        let (content, settings) = match opened.and_then(RawFile::new) {
+            Ok(now) => {
+                let settings = remains::settings(&now, &self.boots[card]);
+                (Content::of(&now), settings)
+            }
+            Err(error) => (Content::unreadable(&error), Vec::new()),
         };
         Ok(Chosen {
             card,
             device,
             content,
+            settings,
             handed,
         })
     }

@@ -57,6 +57,9 @@ fn open_card(chosen: &mut Chosen) -> Result<OpenCard> {
 struct Opened {
     chosen: Chosen,
     card: OpenCard,
+    /// What it must hold: that of the plan, and zeros or whatever the image has there
+    /// where the card holds settings of what it was before.
+    used: UsedMap,
 }
 
 impl<'a> Run<'a> {
@@ -104,7 +107,10 @@ impl<'a> Run<'a> {
                 Err(_) => Err(CardError::Untouched.into()),
             };
             match result {
-                Ok(card) => opened.push(Opened { chosen, card }),
+                Ok(card) => {
+                    let used = self.used[chosen.card].with(chosen.settings.iter().cloned());
+                    opened.push(Opened { chosen, card, used });
+                }
                 Err(error) => self.made.push(Made {
                     card: chosen.card,
                     device: chosen.device,
@@ -130,7 +136,7 @@ impl<'a> Run<'a> {
         let ejected: Vec<AtomicBool> = group.iter().map(|_| AtomicBool::new(false)).collect();
         // Told and let go one by one: the others may take long, or for ever.
         let done = |number: usize, outcome: &Outcome| {
-            let Opened { chosen, card } = &group[number];
+            let Opened { chosen, card, .. } = &group[number];
             let noted = match outcome {
                 Err(CardError::Untouched) => self.unnote(chosen, &before),
                 outcome => self.note(chosen, fate::state(outcome)),
@@ -177,7 +183,7 @@ impl<'a> Run<'a> {
         Job {
             name: &card.node.hostname,
             overlay: &card.overlay,
-            used: &self.used[one.chosen.card],
+            used: &one.used,
             medium: &one.card,
             delta,
             // A card that is compared first has proved itself by what it holds,

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 
 use super::fixtures::{HASH, PRIVATE, full, identity, minimal, system};
-use super::machine::Machine;
+use super::machine::{KEPT, Machine};
 use crate::cluster::{Identity, Node};
 use crate::layout::Os;
 use crate::provision::report::{Outcome, Report};
@@ -16,7 +16,9 @@ pub(super) const FINISH: &str = "/usr/local/lib/cardmint/finish";
 pub(super) fn minted(machine: &Machine, node: &Node, os: &Os, identity: &Identity) -> BootFiles {
     let files = provision(node, os, identity, &Templates::embedded()).unwrap();
     for file in &files.files {
-        machine.write(&format!("{}/{}", os.boot_mount, file.name), &file.bytes);
+        let path = format!("{}/{}", os.boot_mount, file.name);
+        machine.write(&path, &file.bytes);
+        machine.keep(&path);
     }
     files
 }
@@ -31,10 +33,12 @@ pub(super) fn outcome(report: &Report, name: &str) -> Option<Outcome> {
     step.map(|step| step.outcome)
 }
 
-/// Everything that is on the boot partition, as one text.
+/// Everything that is on the boot partition, as one text: in files, and in what files
+/// had that are gone.
 fn boot_text(machine: &Machine, os: &Os) -> String {
-    let folder = std::fs::read_dir(machine.at(os.boot_mount)).unwrap();
-    folder
+    let folders = [os.boot_mount, KEPT].map(|folder| machine.at(folder));
+    let entries = folders.iter().flat_map(|folder| folder.read_dir().unwrap());
+    entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file())
         .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned())

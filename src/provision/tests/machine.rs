@@ -59,6 +59,9 @@ const STUBS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where [`Machine::keep`] keeps it.
+pub(super) const KEPT: &str = "/clusters";
+
 /// A root file system in a temporary folder.
 pub(super) struct Machine {
     dir: TempDir,
@@ -173,6 +176,14 @@ impl Machine {
     pub(super) fn write(&self, path: &str, bytes: &[u8]) {
         fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
         fs::write(self.at(path), bytes).unwrap();
+    }
+
+    /// Keeps the file that has this name now: when the name goes, its bytes stay, as they
+    /// do in the clusters of a card.
+    pub(super) fn keep(&self, path: &str) {
+        fs::create_dir_all(self.at(KEPT)).unwrap();
+        let number = fs::read_dir(self.at(KEPT)).unwrap().count();
+        fs::hard_link(self.at(path), self.at(KEPT).join(number.to_string())).unwrap();
     }
 
     pub(super) fn chmod(&self, path: &str, mode: u32) {

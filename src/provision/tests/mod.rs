@@ -5,6 +5,7 @@ pub(super) mod fixtures;
 mod judged;
 mod lived;
 mod machine;
+mod masked;
 mod measured;
 mod rendered;
 mod users;
