@@ -56,3 +56,4 @@ pub mod provision;
 pub mod report;
 pub mod status;
 pub mod ui;
+mod whole;
