@@ -69,3 +69,4 @@ pub mod provision;
 pub mod report;
 pub mod status;
 pub mod ui;
+mod whole;

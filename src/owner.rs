@@ -2,11 +2,13 @@
 //! cardmint flash` the next `cardmint plan` must be able to read and replace it.
 
 use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+use crate::whole;
 
 /// Gives a new file to the owner of the directory that it is in. Where that cannot
 /// be done, as on some network file systems, it stays root's.
@@ -22,20 +24,6 @@ fn give_to(file: &File, owner: &Metadata) {
     if owner.uid() != 0 {
         let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
     }
-}
-
-/// Writes a file that only its owner reads, as a whole: readers see what was there
-/// before, or all of it.
-///
-/// # Errors
-/// What the operating system says.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    give(file.as_file(), dir);
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Makes a directory and those above it that are missing, each its upper one's
@@ -63,6 +51,8 @@ pub(crate) fn create_dir_all(dir: &Path, mode: u32) -> io::Result<()> {
                 .custom_flags(flags.bits().cast_signed())
                 .open(dir)?;
             give(&made, upper);
+            // What is brought to the disk within it shall be found again.
+            drop(whole::sync_folder(upper));
             Ok(())
         }
     }

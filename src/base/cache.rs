@@ -17,9 +17,10 @@ use super::chunk::{CHUNK_LEN, ChunkDigests};
 use super::{BaseError, Digests, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::owner;
+use crate::whole;
 
 /// Changes with the meaning of a note, such as the length of a chunk.
-const NOTE_VERSION: u32 = 1;
+const NOTE_VERSION: u32 = 2;
 
 /// The cache directory.
 #[derive(Clone, Debug)]
@@ -101,6 +102,28 @@ struct Note {
     version: u32,
     stamp: Stamp,
     known: Known,
+    /// Digest of the rest: one bit that rots would make another base of a good one.
+    check: Sha256Digest,
+}
+
+impl Note {
+    fn new(stamp: Stamp, known: Known) -> io::Result<Self> {
+        Ok(Self {
+            version: NOTE_VERSION,
+            check: Self::check_of(&stamp, &known)?,
+            stamp,
+            known,
+        })
+    }
+
+    fn is_sound(&self) -> bool {
+        let check = Self::check_of(&self.stamp, &self.known);
+        self.version == NOTE_VERSION && check.is_ok_and(|check| check == self.check)
+    }
+
+    fn check_of(stamp: &Stamp, known: &Known) -> io::Result<Sha256Digest> {
+        Ok(Sha256Digest::of(&serde_json::to_vec(&(stamp, known))?))
+    }
 }
 
 impl Cache {
@@ -165,7 +188,7 @@ impl Cache {
         let stamp = stamp?;
         let text = fs::read(self.note_path(path)).ok()?;
         let note: Note = serde_json::from_slice(&text).ok()?;
-        (note.version == NOTE_VERSION && note.stamp == *stamp).then_some(note.known)
+        (note.is_sound() && note.stamp == *stamp).then_some(note.known)
     }
 
     /// Remembers what is known about a file. A cache that cannot be written
@@ -174,12 +197,8 @@ impl Cache {
         let Some(stamp) = stamp else { return };
         let write = || -> io::Result<()> {
             self.subdir("digests")?;
-            let note = Note {
-                version: NOTE_VERSION,
-                stamp: stamp.clone(),
-                known,
-            };
-            owner::write_whole(&self.note_path(path), &serde_json::to_vec(&note)?)
+            let note = Note::new(stamp.clone(), known)?;
+            whole::write(&self.note_path(path), &serde_json::to_vec(&note)?, 0o600)
         };
         drop(write());
     }

@@ -48,8 +48,8 @@ impl Base {
         let digests = match self.known_digests(cache) {
             Some(known) => {
                 let mut chunks = known.chunks.as_slice().iter();
-                // xz has checks of its own; other bytes may have rotted since.
-                let is_checked = matches!(self.store, Store::Xz(_));
+                // xz has checks of its own, as a rule; other bytes may have rotted since.
+                let is_checked = matches!(&self.store, Store::Xz(xz) if xz.is_checked());
                 let mut rotten = None;
                 let passed = self.pass(sink, interrupt, &mut |offset, chunk| {
                     // As many as there are chunks, which recalling them made sure of.

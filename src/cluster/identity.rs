@@ -141,6 +141,15 @@ impl HostKey {
     }
 }
 
+/// The public half of an OpenSSH private key, as one line; of an encrypted one, too.
+///
+/// # Errors
+/// Where it is no such key.
+pub fn public_half(private: &SecretString) -> Result<String, IdentityError> {
+    let key = PrivateKey::from_openssh(private.expose_secret())?;
+    Ok(key.public_key().to_openssh()?)
+}
+
 /// A new ed25519 key pair to log in with, from the system's random numbers.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! derived from it.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::record::RECORD_FILE;
-
-use crate::owner;
+use crate::whole;
 
 /// Name of the key's file.
 pub const KEY_FILE: &str = "cluster.key";
@@ -141,20 +140,8 @@ impl ClusterKey {
              # every card (host keys, password salts) is derived from it.\n{}\n",
             *Zeroizing::new(hex::encode(bytes.as_slice())),
         ));
-        // Complete or not at all: half a key would never be replaced. Temporary
-        // files are made with mode 0600.
-        let mut file = tempfile::Builder::new()
-            .prefix(".cluster.key.")
-            .tempfile_in(dir)
-            .map_err(failed)?;
-        owner::give(file.as_file(), dir);
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(&path)
-            .map_err(|error| failed(error.error))?;
-        fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(failed)?;
+        // Half a key would never be replaced.
+        whole::write_new(&path, text.as_bytes(), 0o600).map_err(failed)?;
         Ok(Self(bytes))
     }
 

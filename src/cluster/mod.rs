@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use exporter::Exporter;
-pub use identity::{HostKey, Identity, new_login_key, password_hash, wifi_psk};
+pub use identity::{HostKey, Identity, new_login_key, password_hash, public_half, wifi_psk};
 pub use key::{ClusterKey, KEY_FILE, KeyError};
 pub use manifest::{Ask, ManifestErrors};
 pub use monitoring::Monitoring;

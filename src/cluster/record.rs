@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::key::{ClusterKey, KEY_FILE, KeyError};
 use crate::base::Sha256Digest;
-use crate::owner;
+use crate::whole;
 
 /// Name of the record's file.
 pub const RECORD_FILE: &str = "cluster.lock";
@@ -231,18 +231,7 @@ impl Record {
         let text = record
             .to_text()
             .map_err(|error| failed(io::Error::other(error)))?;
-        let mut builder = tempfile::Builder::new();
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let mut file = builder
-            .prefix(".cluster.lock.")
-            .tempfile_in(dir)
-            .map_err(failed)?;
-        owner::give(file.as_file(), dir);
-        file.write_all(HEADER.as_bytes()).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        lock.sync_all().map_err(failed)?;
+        whole::write(&path, format!("{HEADER}{text}").as_bytes(), 0o644).map_err(failed)?;
         Ok(record)
     }
 
@@ -340,6 +329,15 @@ impl Record {
         if let Some(entry) = self.nodes.get_mut(&Number(number)) {
             entry.generation += 1;
         }
+    }
+
+    /// The digest of the base that a node was made on before, if that had the name of
+    /// the base of `entry` and other bytes.
+    #[must_use]
+    pub fn other_base(&self, number: u32, entry: &Entry) -> Option<Sha256Digest> {
+        let before = self.entry(number)?;
+        let is_other = before.base_name == entry.base_name && before.base != entry.base;
+        is_other.then_some(before.base)
     }
 
     /// Notes what was made for a node.

@@ -15,8 +15,8 @@ use crate::cluster::HostKey;
 use crate::cluster::identity::IdentityError;
 use crate::exit::ExitCode;
 use crate::handover::{FILES, Handover, Host};
-use crate::output::folder_of;
 use crate::owner;
+use crate::whole::folder_of;
 
 /// Where the hand-over lies, and what is new in it.
 pub(super) struct Written {

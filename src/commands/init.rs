@@ -1,25 +1,24 @@
 //! `cardmint init`: a few questions, then `cluster.toml` and `cluster.key`.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::workspace::{LOGIN_KEY, MANIFEST, write_whole};
+use super::workspace::{LOGIN_KEY, MANIFEST};
 use super::{Context, Refused, Usage};
 use crate::base::catalogue::ImageName;
 use crate::cli::InitArgs;
 use crate::cluster::manifest::{Nobody, check_passphrase};
 use crate::cluster::new::{NewManifest, NewWifi};
-use crate::cluster::{Cluster, ClusterKey, new_login_key, password_hash, wifi_psk};
-
+use crate::cluster::{
+    Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, password_hash, public_half, wifi_psk,
+};
 use crate::exit::ExitCode;
-use crate::output::folder_of;
 use crate::owner;
 use crate::ui::ask;
+use crate::whole;
 
 /// File with the Wi-Fi key that `init` derives.
 const PSK_FILE: &str = "wifi.psk";
@@ -40,28 +39,26 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
             .push(login_key(context, &dir, &name)?);
     }
     if let Some(psk) = psk {
-        write_secret(&dir.join(PSK_FILE), &psk)?;
+        write_psk(&dir.join(PSK_FILE), &psk)?;
     }
-    ClusterKey::create(&dir)?;
+    make_key(context, &dir)?;
+    // Last: what makes a directory a cluster. What an interrupted run leaves of the
+    // rest, the next one goes on with.
     let manifest = answers.render();
-    if answers.password_hash.is_some() {
-        write_secret(&dir.join(MANIFEST), &manifest.into())?;
-    } else {
-        write_whole(&dir.join(MANIFEST), &manifest)?;
-    }
+    let mode = match answers.password_hash {
+        Some(_) => 0o600,
+        None => 0o644,
+    };
+    write_new(&dir.join(MANIFEST), &manifest, mode)?;
     // What was typed may be wrong; better said now than at the first plan.
     Cluster::load(&dir.join(MANIFEST), &mut Nobody)?;
     tell_next(context, args, &dir, &answers.image)?;
     Ok(ExitCode::Done)
 }
 
-/// A manifest is somebody's work, and a key cannot be made again.
+/// A manifest is somebody's work, and a record tells of cards.
 fn refuse_existing(dir: &Path) -> Result<()> {
-    for name in [
-        MANIFEST,
-        crate::cluster::KEY_FILE,
-        crate::cluster::RECORD_FILE,
-    ] {
+    for name in [MANIFEST, RECORD_FILE] {
         if dir.join(name).exists() {
             bail!(Refused(format!(
                 "{} is there already; `init` replaces nothing. Choose another directory",
@@ -69,6 +66,20 @@ fn refuse_existing(dir: &Path) -> Result<()> {
             )));
         }
     }
+    Ok(())
+}
+
+/// Makes the key. One that no cluster has used stays: it cannot be made again.
+fn make_key(context: &mut Context<'_>, dir: &Path) -> Result<()> {
+    let path = dir.join(KEY_FILE);
+    if path.exists() {
+        ClusterKey::load(dir)?;
+        return context.tell(format_args!(
+            "{} is there already, and is kept.",
+            path.display()
+        ));
+    }
+    ClusterKey::create(dir)?;
     Ok(())
 }
 
@@ -242,47 +253,48 @@ fn ask_wifi() -> Result<(NewWifi, Option<SecretString>)> {
 /// of its public half.
 fn login_key(context: &mut Context<'_>, dir: &Path, cluster: &str) -> Result<String> {
     let public = format!("{LOGIN_KEY}.pub");
+    let private = dir.join(LOGIN_KEY);
     if !dir.join(&public).exists() {
-        let key = new_login_key(&format!("cardmint@{cluster}"))?;
-        write_secret(&dir.join(LOGIN_KEY), &key.private)?;
-        write_whole(&dir.join(&public), &format!("{}\n", key.public))?;
-        context.tell(format_args!(
-            "No SSH key was found, so one was made for this cluster: {}",
-            dir.join(LOGIN_KEY).display()
-        ))?;
+        let half = if private.exists() {
+            let reading = || format!("reading {}", private.display());
+            let text = SecretString::from(fs::read_to_string(&private).with_context(reading)?);
+            public_half(&text).with_context(reading)?
+        } else {
+            let key = new_login_key(&format!("cardmint@{cluster}"))?;
+            write_new(&private, key.private.expose_secret(), 0o600)?;
+            context.tell(format_args!(
+                "No SSH key was found, so one was made for this cluster: {}",
+                private.display()
+            ))?;
+            key.public
+        };
+        write_new(&dir.join(&public), &format!("{half}\n"), 0o644)?;
     }
     // A path, not a bare word: the manifest tells files from keys by their look.
     Ok(format!("./{public}"))
 }
 
-/// Writes a new file that only its owner can read.
-fn write_secret(path: &Path, secret: &SecretString) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        owner::give(&file, folder_of(path));
-        let text = secret.expose_secret();
-        file.write_all(text.as_bytes())?;
-        if !text.ends_with('\n') {
-            file.write_all(b"\n")?;
-        }
-        file.sync_all()
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+/// Writes the Wi-Fi key for its owner alone. One that is there may be somebody's, or
+/// what an interrupted run left.
+fn write_psk(path: &Path, psk: &SecretString) -> Result<()> {
+    let line = SecretString::from(format!("{}\n", psk.expose_secret()));
+    if fs::read_to_string(path).is_ok_and(|found| found == line.expose_secret()) {
+        return Ok(());
+    }
+    write_new(path, line.expose_secret(), 0o600)
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
+    whole::write_new(path, text.as_bytes(), mode)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn tell_next(context: &mut Context<'_>, args: &InitArgs, dir: &Path, image: &str) -> Result<()> {
-    context.tell(format_args!(
-        "Made {} and {}.",
-        MANIFEST,
-        crate::cluster::KEY_FILE
-    ))?;
+    context.tell(format_args!("Made {MANIFEST} and {KEY_FILE}."))?;
     context.tell(format_args!(
         "Keep a copy of {}: every card's identity is derived from it.",
-        dir.join(crate::cluster::KEY_FILE).display()
+        dir.join(KEY_FILE).display()
     ))?;
     if image.parse::<ImageName>().is_ok() {
         context.tell(format_args!(

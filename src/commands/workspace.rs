@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -14,12 +13,11 @@ use crate::cluster::identity::IdentityError;
 use crate::cluster::manifest::StandIn;
 use crate::cluster::{Ask, Cluster, ClusterKey, Identity, Node, NodeSet, Record};
 use crate::layout::Mechanism;
-use crate::output::folder_of;
-use crate::owner;
 use crate::plan::{self, Order, Plan, PlanError};
 use crate::provision::Templates;
 use crate::report::event::{Event, Sink as _};
 use crate::ui::ask::Terminal;
+use crate::whole;
 
 /// Name of the manifest.
 pub(super) const MANIFEST: &str = "cluster.toml";
@@ -164,17 +162,8 @@ impl Workspace {
 
 /// Replaces a file as a whole: readers see the old text or the new one.
 pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let dir = folder_of(path);
-        let mut file = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(dir)?;
-        owner::give(file.as_file(), dir);
-        io::Write::write_all(&mut file, text.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    whole::write(path, text.as_bytes(), 0o644)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Templates that replace those of cardmint, by file name.

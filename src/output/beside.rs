@@ -1,11 +1,12 @@
 //! What belongs beside an image: its digest and its block map.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::draft::{self, Draft};
 use super::{Expected, Job, OutputError, bmap};
 use crate::base::Sha256Digest;
+use crate::whole;
 
 /// Puts `.sha256` and, where it is known what the image uses, `.bmap` beside the
 /// image of `job`, whose file has the digest `sha256`.
@@ -33,15 +34,33 @@ pub(crate) fn beside(image: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// Removes what lies beside an image that is to be replaced and tells of the old one.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove_beside(image: &Path) -> Result<(), OutputError> {
+    let mut removed = false;
+    for suffix in [".sha256", ".bmap"] {
+        let path = beside(image, suffix);
+        match fs::remove_file(&path) {
+            Ok(()) => removed = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(OutputError::io("removing", &path, error)),
+        }
+    }
+    if removed {
+        // A power failure must not bring them back beside the new image.
+        whole::sync_folder(whole::folder_of(image))
+            .map_err(|source| OutputError::io("syncing the folder of", image, source))?;
+    }
+    Ok(())
+}
+
 /// Puts a small file in its place, whole, and only where it is not there already.
 pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
     if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }
-    draft::remove_abandoned(path)
-        .map_err(|source| OutputError::io("tidying beside", path, source))?;
-    let mut draft = Draft::create(path, text.len() as u64)?;
-    draft.write_at(0, text.as_bytes())?;
-    draft.sync()?;
-    draft.publish(true)
+    whole::write(path, text.as_bytes(), 0o600)
+        .map_err(|source| OutputError::io("writing", path, source))
 }

@@ -46,10 +46,12 @@ impl Compression {
 
     /// Finds the frames of a file of this format.
     pub(super) fn read(self, file: &dyn ReadAt) -> Result<Frames, IndexError> {
-        match self {
+        let frames = match self {
             Self::Xz => Frames::read_xz(file),
             Self::Zst => Frames::read_zst(file),
-        }
+        }?;
+        frames.check(file)?;
+        Ok(frames)
     }
 }
 

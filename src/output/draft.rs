@@ -1,30 +1,25 @@
 //! An image in the making: a temporary file beside its final place, which
 //! vanishes unless it is published.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::OFlags;
-use tempfile::NamedTempFile;
 
 use super::aligned::ALIGN;
 use super::error::OutputError;
 use crate::base::sparse::data_runs;
-use crate::owner;
-
-/// How the temporary files end.
-const PARTIAL: &str = ".partial";
+use crate::whole::{self, Existing, Unfinished};
 
 /// An image that is not finished. Dropping it removes it.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    file: NamedTempFile,
+    file: Unfinished,
     /// The same file, past the page cache: the copies of a cluster would only
     /// drive everything else out of memory.
     direct: Option<File>,
-    path: PathBuf,
 }
 
 impl Draft {
@@ -32,24 +27,10 @@ impl Draft {
     /// images carry host keys.
     pub(crate) fn create(path: &Path, len: u64) -> Result<Self, OutputError> {
         let failed = |source| OutputError::io("creating", path, source);
-        let dir = folder_of(path);
-        let file = tempfile::Builder::new()
-            .prefix(&prefix_of(path))
-            .suffix(PARTIAL)
-            .tempfile_in(dir)
-            .map_err(failed)?;
-        owner::give(file.as_file(), dir);
-        // Tells a draft in the making from one that a crash left behind.
-        file.as_file()
-            .try_lock()
-            .map_err(|error| failed(error.into()))?;
+        let file = Unfinished::create(path, 0o600).map_err(failed)?;
         file.as_file().set_len(len).map_err(failed)?;
-        let direct = open_direct(OpenOptions::new().write(true), file.path()).ok();
-        Ok(Self {
-            file,
-            direct,
-            path: path.to_owned(),
-        })
+        let direct = open_direct(OpenOptions::new().write(true), file.temporary_path()).ok();
+        Ok(Self { file, direct })
     }
 
     /// Writes the data of an aligned `chunk`, leaving holes where it is zero.
@@ -60,7 +41,7 @@ impl Draft {
 
     /// Writes `bytes` at `offset`, directly where alignment allows.
     pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), OutputError> {
-        let failed = |source| OutputError::io("writing", &self.path, source);
+        let failed = |source| OutputError::io("writing", self.file.path(), source);
         let whole = match &self.direct {
             Some(_) if offset.is_multiple_of(ALIGN as u64) => bytes.len() / ALIGN * ALIGN,
             _ => 0,
@@ -87,19 +68,19 @@ impl Draft {
     /// Makes the draft share all blocks of `source`.
     pub(crate) fn clone_from(&mut self, source: &File) -> Result<(), OutputError> {
         rustix::fs::ioctl_ficlone(self.file.as_file(), source)
-            .map_err(|error| OutputError::io("cloning the base to", &self.path, error.into()))
+            .map_err(|error| OutputError::io("cloning the base to", self.file.path(), error.into()))
     }
 
     /// Brings everything to the disk.
     pub(crate) fn sync(&self) -> Result<(), OutputError> {
         let file = self.file.as_file();
         file.sync_all()
-            .map_err(|source| OutputError::io("syncing", &self.path, source))
+            .map_err(|source| OutputError::io("syncing", self.file.path(), source))
     }
 
     /// Where the draft lies, for reading it back.
     pub(crate) fn draft_path(&self) -> &Path {
-        self.file.path()
+        self.file.temporary_path()
     }
 
     /// The draft as a source of clones.
@@ -110,62 +91,27 @@ impl Draft {
     /// Gives the image its final name; to be called when it is synced and
     /// verified. Without `replace`, an existing file of that name wins.
     pub(crate) fn publish(self, replace: bool) -> Result<(), OutputError> {
-        let path = self.path;
-        let result = if replace {
-            self.file.persist(&path)
+        let path = self.file.path().to_owned();
+        let existing = if replace {
+            Existing::Replace
         } else {
-            self.file.persist_noclobber(&path)
+            Existing::Keep
         };
-        result.map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => OutputError::Appeared(path.clone()),
-            _ => OutputError::io("naming", &path, error.error),
-        })?;
-        let dir = folder_of(&path);
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|source| OutputError::io("syncing the folder of", &path, source))
+        self.file
+            .publish(existing)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => OutputError::Appeared(path),
+                _ => OutputError::io("naming", &path, error),
+            })
     }
-}
-
-/// The folder that a path's file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    // A bare name has the parent "", which is no folder.
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// `.raspberrypi0.img.`: what drafts of an image begin with.
-fn prefix_of(path: &Path) -> std::ffi::OsString {
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(path.file_name().unwrap_or_default());
-    prefix.push(".");
-    prefix
 }
 
 /// Removes drafts of `path` that nobody is working on: a crash left them.
-pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
-    let prefix = prefix_of(path);
-    let dir = folder_of(path);
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let (name, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());
-        if !name.starts_with(prefix) || !name.ends_with(PARTIAL.as_bytes()) {
-            continue;
-        }
-        let remove = || match File::open(entry.path())?.try_lock() {
-            Ok(()) => fs::remove_file(entry.path()),
-            Err(_) => Ok(()),
-        };
-        match remove() {
-            // Finished or removed by another process meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result?,
-        }
-    }
-    Ok(())
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove_abandoned(path: &Path) -> Result<(), OutputError> {
+    whole::remove_abandoned(path).map_err(|source| OutputError::io("tidying beside", path, source))
 }
 
 /// Opens a file past the page cache.

@@ -1,11 +1,11 @@
 //! Why an image was not made.
 
-use super::draft::folder_of;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::BaseError;
 use crate::interrupt::Interrupted;
+use crate::whole::folder_of;
 
 /// Why an image was not made. Nothing stands under its final name.
 #[derive(Debug, thiserror::Error)]

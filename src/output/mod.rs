@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use beside::beside;
-pub use beside::publish_beside;
+pub use beside::{publish_beside, remove_beside};
 pub use blocks::{Blocks, Compression, Packing};
-pub(crate) use draft::folder_of;
+pub use draft::remove_abandoned;
 pub use error::OutputError;
 pub use expected::Expected;
 pub use packed::Packer;
@@ -93,8 +93,7 @@ impl Build<'_> {
     ) -> Result<Digests, OutputError> {
         let pristine = jobs.first().map(|job| pristine_path(&job.path));
         for path in jobs.iter().map(|job| &job.path).chain(&pristine) {
-            draft::remove_abandoned(path)
-                .map_err(|source| OutputError::io("tidying beside", path, source))?;
+            remove_abandoned(path)?;
         }
         let reflinks = jobs.len() > 1 && reflink::works_beside(&jobs[0].path);
         if reflinks {

@@ -11,7 +11,7 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::beside::publish_beside;
+use super::beside::{publish_beside, remove_beside};
 use super::blocks::Blocks;
 use super::draft::{self, Draft};
 use super::read_back::Reader;
@@ -132,6 +132,7 @@ impl<'a> Packer<'a> {
     }
 
     fn held(&self, job: &Job<'_>, threads: usize) -> Result<Option<Sha256Digest>, OutputError> {
+        draft::remove_abandoned(&job.path)?;
         let spliced = self.splice(job, threads)?;
         let len = job.path.metadata().map(|file| file.len());
         if len.ok() != Some(spliced.len) {
@@ -149,8 +150,7 @@ impl<'a> Packer<'a> {
     fn make(&self, job: &Job<'_>, threads: usize) -> Outcome {
         let build = &self.blocks.build;
         let failed = |verb, source| failure(verb, &job.path, source);
-        draft::remove_abandoned(&job.path)
-            .map_err(|source| OutputError::io("tidying beside", &job.path, source))?;
+        draft::remove_abandoned(&job.path)?;
         let spliced = self.splice(job, threads)?;
         let mut draft = Draft::create(&job.path, 0)?;
         if self.shares_blocks(job) {
@@ -181,6 +181,8 @@ impl<'a> Packer<'a> {
         }
         let expected = self.expected(job)?;
         let own = File::open(draft.draft_path()).and_then(RawFile::new);
+        // Whatever happens meanwhile, nothing beside it tells of another image.
+        remove_beside(&job.path)?;
         draft.publish(build.replace)?;
         publish_beside(job, &expected, sha256)?;
         if let Ok(own) = own {

@@ -48,8 +48,7 @@ pub(super) fn open(
     {
         return Ok(recoded);
     }
-    draft::remove_abandoned(&path)
-        .map_err(|source| OutputError::io("tidying beside", &path, source))?;
+    draft::remove_abandoned(&path)?;
     let draft = Draft::create(&path, 0)?;
     let sha256 = recode(build, packing, draft.as_file(), dir)?;
     draft.sync()?;

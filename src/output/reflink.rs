@@ -1,6 +1,6 @@
 //! Whether a file system lets files share blocks.
 
-use super::draft::folder_of;
+use crate::whole::folder_of;
 use std::io::Write;
 use std::path::Path;
 

@@ -236,3 +236,32 @@ fn clones_where_the_file_system_can() {
         );
     }
 }
+
+#[test]
+fn a_base_that_changed_under_its_name_is_told() {
+    let scratch = Scratch::new();
+    let image = scratch.path("base.img");
+    fs::copy(base("tiny"), &image).expect("a base");
+    scratch.init(&image, 1);
+    scratch.cardmint(&["build"]).expect(0);
+    let told = "base.img is not what it was when raspberrypi0 was made before";
+    let again = scratch.cardmint(&["build", "--force"]).expect(0);
+    assert!(!again.stderr.contains(told), "{}", again.stderr);
+    // The last byte belongs to no file.
+    let mut bytes = fs::read(&image).expect("a base");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    fs::write(&image, bytes).expect("a base");
+    scratch
+        .cardmint(&["build"])
+        .expect(3)
+        .says(&["differs from the plan"]);
+    let forced = scratch.cardmint(&["build", "--force"]);
+    forced.expect(0).says(&[told]);
+    let card = scratch.write("card", vec![0; 12 << 20]);
+    let mut bytes = fs::read(&image).expect("a base");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    fs::write(&image, bytes).expect("a base");
+    let target = format!("0={}", card.to_str().expect("UTF-8"));
+    let flashed = scratch.cardmint(&["flash", "--yes", &target]);
+    flashed.expect(0).says(&[told]);
+}

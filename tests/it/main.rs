@@ -48,5 +48,7 @@ mod plan;
 mod secrets;
 /// `status` on a network of real sshds, exporters and a Prometheus.
 mod status;
+/// Damage and crashes, swept over places nobody chose.
+mod sweep;
 /// `verify` finds every difference and names it.
 mod verify;

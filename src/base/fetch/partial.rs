@@ -15,6 +15,7 @@ use super::store::{ImageStore, Note, Stored};
 use crate::interrupt::Interrupt;
 use crate::owner;
 use crate::report::event::{Event, Sink};
+use crate::whole;
 
 pub(super) const STATE: &str = "state.json";
 /// How often to look whether another process is done.
@@ -150,7 +151,7 @@ impl Partial {
     /// Notes what the server says, before the first byte is written.
     pub(super) fn set_head(&mut self, head: Head) -> io::Result<()> {
         if self.head != head {
-            owner::write_whole(&self.dir.join(STATE), &serde_json::to_vec(&head)?)?;
+            whole::write(&self.dir.join(STATE), &serde_json::to_vec(&head)?, 0o600)?;
             self.head = head;
         }
         Ok(())
@@ -165,8 +166,8 @@ impl Partial {
     /// Gives it its place among the images; the lock becomes that of a user.
     pub(super) fn publish(self, store: &ImageStore, note: Note) -> io::Result<Stored> {
         self.file.sync_all()?;
+        // Brings the folder to the disk with it, and with that the file's name.
         note.write(&self.dir)?;
-        File::open(self.dir.join(super::store::NOTE))?.sync_all()?;
         let entry = store.entry(&note.sha256);
         if entry.exists() {
             // The same, but found wanting.
@@ -175,7 +176,7 @@ impl Partial {
         fs::rename(&self.dir, &entry)?;
         // Until then it tells the next run that nothing is missing.
         drop(fs::remove_file(entry.join(STATE)));
-        File::open(store.dir())?.sync_all()?;
+        whole::sync_folder(store.dir())?;
         self.lock.lock_shared()?;
         Ok(Stored::new(entry, note, self.lock))
     }

@@ -24,7 +24,7 @@ use super::FetchError;
 use crate::base::cache::{Cache, Stamp};
 use crate::base::{BaseError, Sha256Digest, digest_of_file};
 use crate::interrupt::Interrupt;
-use crate::owner;
+use crate::whole;
 
 /// Changes with the meaning of a note.
 const NOTE_VERSION: u32 = 1;
@@ -118,7 +118,7 @@ impl Note {
 
     /// Writes it into the image's folder, as a whole.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        owner::write_whole(&dir.join(NOTE), &serde_json::to_vec_pretty(self)?)
+        whole::write(&dir.join(NOTE), &serde_json::to_vec_pretty(self)?, 0o600)
     }
 }
 
@@ -279,6 +279,8 @@ impl ImageStore {
 
     /// Notes that an image is used now, which keeps it from being pruned for a while.
     pub fn touch(&self, stored: &Stored) {
+        // Whoever downloaded it may have been killed before doing so.
+        drop(fs::remove_file(stored.dir.join(super::partial::STATE)));
         // A day more or less is all the same.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let now = SystemTime::now();

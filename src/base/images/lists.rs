@@ -12,8 +12,8 @@ use crate::base::catalogue::OsList;
 use crate::base::fetch::{Client, FetchError, Small, without_password};
 use crate::base::{Cache, Sha256Digest};
 use crate::interrupt::Interrupt;
-use crate::owner;
 use crate::report::event::{Event, Sink};
+use crate::whole;
 
 /// The official list has 200 KB.
 const MAX_LEN: u64 = 32 << 20;
@@ -137,7 +137,7 @@ impl Lists<'_> {
             arrived: Timestamp::now(),
         };
         for (path, bytes) in [(body, bytes), (about, &serde_json::to_vec(&kept)?)] {
-            owner::write_whole(&path, bytes)?;
+            whole::write(&path, bytes, 0o600)?;
         }
         Ok(())
     }

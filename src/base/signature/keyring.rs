@@ -10,6 +10,7 @@ use etcetera::BaseStrategy as _;
 use super::certificate::Certificate;
 use super::{SignatureError, Verified, policy};
 use crate::owner;
+use crate::whole;
 
 const EXTENSION: &str = "pgp";
 
@@ -83,7 +84,7 @@ impl Keyring {
             let bytes = key
                 .to_bytes()
                 .ok_or_else(|| io::Error::other("the key cannot be written"))?;
-            owner::write_whole(&self.path(key.fingerprint()), &bytes)
+            whole::write(&self.path(key.fingerprint()), &bytes, 0o600)
         };
         write().map_err(|source| self.failed(source))
     }

@@ -55,6 +55,13 @@ impl XzBase {
         &*self.source
     }
 
+    /// Whether the blocks carry a check that decoding looks at: CRC-32, CRC-64 or
+    /// SHA-256 (2.1.1.2).
+    pub(crate) fn is_checked(&self) -> bool {
+        const CHECKS: [u8; 3] = [0x01, 0x04, 0x0a];
+        CHECKS.contains(&self.index.flags[1])
+    }
+
     /// How many blocks there are.
     pub(crate) fn blocks(&self) -> usize {
         self.index.blocks.len()

@@ -4,6 +4,7 @@ mod imager;
 mod packed;
 mod sums;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,12 +17,17 @@ use super::workspace::{Pick, Workspace};
 use super::{Context, Refused, exit_code, handover};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
+use crate::cluster::Record;
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
-use crate::output::{Build, Compression, Expected, Job, OutputError, differing_chunks};
+use crate::output::{
+    Build, Compression, Expected, Job, OutputError, differing_chunks, remove_abandoned,
+    remove_beside,
+};
 use crate::owner;
 use crate::plan::{Card, OpenBase, Plan};
+use crate::report::event::{Event, Sink};
 use crate::report::plain_table;
 
 /// What became of one node's image.
@@ -116,7 +122,7 @@ fn build_all(
     (fates.into_iter().flatten().collect(), codes)
 }
 
-/// Writes what was asked for beside the images, and removes what no longer fits them.
+/// Writes what was asked for beside the images.
 fn write_beside(
     context: &Context<'_>,
     workspace: &Workspace,
@@ -126,13 +132,6 @@ fn write_beside(
     out: &Path,
 ) -> Result<()> {
     let is_plain = compression.is_none();
-    if is_plain && !args.sums {
-        for (card, fate) in plan.cards.iter().zip(fates) {
-            if matches!(fate, Fate::Built(_)) {
-                sums::remove_stale(&card.path)?;
-            }
-        }
-    }
     if args.imager_manifest || (args.sums && is_plain) {
         let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
         let sums = sums::take(context, workspace, plan, is_there)?;
@@ -184,7 +183,7 @@ fn build_base(
     let cards: Vec<(usize, &Card)> = plan.cards.iter().enumerate().filter(of_base).collect();
     if let Some(format) = compression {
         let digests = packed::build_base(build, on, &cards, (args, format), fates)?;
-        return record(workspace, plan, (index, on), digests.raw, fates);
+        return record(workspace, plan, (index, on), digests.raw, fates, build.sink);
     }
     let mut wanted = Vec::new();
     for (at, card) in cards {
@@ -199,6 +198,8 @@ fn build_base(
         .iter()
         .map(|&at| job(&plan.cards[at], None))
         .collect();
+    // Before the images: whatever happens meanwhile, nothing tells of another image.
+    jobs.iter().try_for_each(|job| remove_beside(&job.path))?;
     let result = if jobs.is_empty() {
         on.base
             .digests(&workspace.cache, &context.progress, &context.interrupt)
@@ -214,7 +215,7 @@ fn build_base(
     // What was published before a failure is recorded all the same.
     let known = || on.base.known_digests(&workspace.cache);
     if let Some(digests) = result.as_ref().ok().cloned().or_else(known) {
-        record(workspace, plan, (index, on), digests.raw, fates)?;
+        record(workspace, plan, (index, on), digests.raw, fates, build.sink)?;
     }
     result.map(drop).map_err(Into::into)
 }
@@ -239,6 +240,7 @@ fn existing(
     if !is_there(&card.path)? {
         return Ok(None);
     }
+    remove_abandoned(&card.path)?;
     let digests = on
         .base
         .digests(&workspace.cache, &context.progress, &context.interrupt)?;
@@ -277,6 +279,7 @@ fn record(
     (index, on): (usize, &OpenBase),
     base: Sha256Digest,
     fates: &[Option<Fate>],
+    sink: &dyn Sink,
 ) -> Result<()> {
     let cards = plan
         .cards
@@ -291,13 +294,36 @@ fn record(
             _ => None,
         })
         .collect();
-    crate::cluster::Record::update(&workspace.dir, |record| {
+    keep(workspace, entries, sink)?;
+    Ok(())
+}
+
+/// Records what was made, by node number, and tells of a base that is no longer what it
+/// was under the same name: somebody replaced it, or its disk is rotting.
+pub(super) fn keep(
+    workspace: &Workspace,
+    entries: Vec<(u32, Entry)>,
+    sink: &dyn Sink,
+) -> Result<Record> {
+    let mut changed = BTreeMap::new();
+    let record = Record::update(&workspace.dir, |record| {
         record.belongs_to(&workspace.cluster.name, &workspace.key);
         for (number, entry) in entries {
+            if let Some(before) = record.other_base(number, &entry) {
+                let message = format!(
+                    "{} is not what it was when {} was made before (SHA-256 of its bytes {before}, \
+                     now {}). If nobody replaced it, compare it with a good copy.",
+                    entry.base_name, entry.hostname, entry.base
+                );
+                changed.entry(entry.base_name.clone()).or_insert(message);
+            }
             record.set(number, entry);
         }
     })?;
-    Ok(())
+    for message in changed.values() {
+        sink.send(Event::Noticed { message });
+    }
+    Ok(record)
 }
 
 /// What the record keeps of a node that was made.

@@ -1,18 +1,15 @@
 //! `build --sums` and what `--imager-manifest` needs: digests of plain images.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::job;
 use crate::base::Sha256Digest;
 use crate::commands::Context;
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
-use crate::output::{Build, Expected, beside, publish_beside, sha256_of_images};
+use crate::output::{Build, Expected, publish_beside, sha256_of_images};
 use crate::overlay::Overlay;
 use crate::plan::{Card, Plan};
 
@@ -70,20 +67,6 @@ pub(super) fn write(
             let used = maps.of_card(&card.overlay)?;
             let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)?;
             publish_beside(&job(card, Some(&used)), &expected, sum)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what lies beside an image that was replaced and tells of the old one.
-pub(super) fn remove_stale(image: &Path) -> Result<()> {
-    for suffix in [".sha256", ".bmap"] {
-        let path = beside(image, suffix);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("removing {}", path.display()));
-            }
-            _ => {}
         }
     }
     Ok(())

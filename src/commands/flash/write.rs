@@ -212,12 +212,7 @@ impl<'a> Run<'a> {
             Some((card.node.number, entry))
         };
         let entries: Vec<_> = self.made.iter().filter_map(entry).collect();
-        self.workspace.record = Record::update(&self.workspace.dir, |record| {
-            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
-            for (number, entry) in entries {
-                record.set(number, entry);
-            }
-        })?;
+        self.workspace.record = build::keep(&self.workspace, entries, self.sink)?;
         Ok(())
     }
 

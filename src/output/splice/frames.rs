@@ -100,6 +100,24 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// Makes sure that what the end of the file tells of the frames is true of them, as
+    /// far as that shows without decoding.
+    ///
+    /// # Errors
+    /// `Damaged` where it is not, otherwise what reading says.
+    pub(crate) fn check(&self, file: &dyn ReadAt) -> Result<(), IndexError> {
+        match self.container {
+            // The index carries a checksum, and each block tells its lengths.
+            Container::Xz { .. } => Ok(()),
+            Container::Zst { checksums } => {
+                let mut frames = self.list.iter();
+                frames.try_for_each(|frame| zst::check(file, frame, checksums))
+            }
+        }
+    }
+}
+
 impl Container {
     /// What precedes the first frame.
     pub(crate) fn header(self) -> Vec<u8> {

@@ -19,6 +19,12 @@ use crate::base::xz::{IndexError, MAX_BLOCK_LEN};
 pub(super) const LEVELS: RangeInclusive<u32> = 1..=19;
 /// Of a skippable frame that holds a seek table.
 const TABLE_MAGIC: [u8; 4] = 0x184d_2a5e_u32.to_le_bytes();
+/// Of a frame with contents (RFC 8878, 3.1.1).
+const FRAME_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+/// Frame header descriptor: the frame ends with a checksum (RFC 8878, 3.1.1.1.1).
+const WITH_CHECKSUM: u8 = 0x04;
+const CHECKSUM_LEN: usize = 4;
+const NO_FIT: &str = "its seek table does not fit its frames";
 /// Of one that fills a gap; all of 0x184d2a50 to 0x184d2a5f are skipped.
 const FILLER_MAGIC: [u8; 4] = 0x184d_2a50_u32.to_le_bytes();
 /// At the very end of the file.
@@ -68,9 +74,37 @@ pub(super) fn read(file: &dyn ReadAt) -> Result<Frames, IndexError> {
     match frames.list.last() {
         Some(last) if last.file_offset + last.record.file_len == start => {}
         None if start == 0 => {}
-        _ => return Err(Damaged("its seek table does not fit its frames")),
+        _ => return Err(Damaged(NO_FIT)),
     }
     Ok(frames)
+}
+
+/// Makes sure that a frame begins where the table says, and has the checksum that it
+/// says. Decoders skip the table, so that nothing else would tell.
+pub(super) fn check(file: &dyn ReadAt, frame: &Frame, checksums: bool) -> Result<(), IndexError> {
+    let record = &frame.record;
+    let mut head = [0; FRAME_MAGIC.len() + 1];
+    if record.len == 0 {
+        // Nothing of the image is in it.
+        return Ok(());
+    }
+    if record.file_len < (head.len() + CHECKSUM_LEN) as u64 {
+        return Err(Damaged(NO_FIT));
+    }
+    file.read_exact_at(&mut head, frame.file_offset)?;
+    let [magic @ .., descriptor] = head;
+    if magic != FRAME_MAGIC {
+        return Err(Damaged(NO_FIT));
+    }
+    if checksums && descriptor & WITH_CHECKSUM != 0 {
+        let mut own = [0; CHECKSUM_LEN];
+        let end = frame.file_offset + record.file_len;
+        file.read_exact_at(&mut own, end - CHECKSUM_LEN as u64)?;
+        if u32::from_le_bytes(own) != record.checksum {
+            return Err(Damaged(NO_FIT));
+        }
+    }
+    Ok(())
 }
 
 fn entry_len(checksums: bool) -> u64 {

@@ -19,18 +19,19 @@ use crate::harness::{Run, Scratch, base};
 use crate::server::{Answer, Authority, Content, Proxy, Server};
 
 /// Where the current image is, as the catalogue knows it.
-const PATH: &str = "/raspios_lite_arm64/images/x/2026-06-18-raspios-trixie-arm64-lite.img.xz";
-const FILE: &str = "2026-06-18-raspios-trixie-arm64-lite.img.xz";
+pub(crate) const PATH: &str =
+    "/raspios_lite_arm64/images/x/2026-06-18-raspios-trixie-arm64-lite.img.xz";
+pub(crate) const FILE: &str = "2026-06-18-raspios-trixie-arm64-lite.img.xz";
 
 /// A publisher with a list, and a user who has not heard of it.
-struct Publisher {
-    scratch: Scratch,
+pub(crate) struct Publisher {
+    pub(crate) scratch: Scratch,
     server: Server,
-    image: PathBuf,
+    pub(crate) image: PathBuf,
 }
 
 impl Publisher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (scratch, authority) = (Scratch::new(), Authority::new());
         let server = Server::https(&authority);
         scratch.write("ca.pem", authority.pem());
@@ -52,7 +53,7 @@ impl Publisher {
         publisher
     }
 
-    fn serve(&self, path: &str, answer: Answer) {
+    pub(crate) fn serve(&self, path: &str, answer: Answer) {
         self.server.serve(path, answer);
     }
 
@@ -82,7 +83,7 @@ impl Publisher {
         self.serve("/list.json", Answer::bytes(list).etag(Some(&etag)));
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.scratch.command(args);
         command
             .env("CARDMINT_OS_LIST", self.server.url("/list.json"))
@@ -90,7 +91,7 @@ impl Publisher {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run::of(&self.command(args).output().expect("cardmint"))
     }
 
@@ -113,7 +114,7 @@ impl Publisher {
     }
 
     /// The one image in the cache.
-    fn stored(&self) -> PathBuf {
+    pub(crate) fn stored(&self) -> PathBuf {
         let here = self.run(&["images", "list", "--json"]).expect(0).json();
         here["here"][0]["path"].as_str().expect("a path").into()
     }

@@ -304,10 +304,7 @@ fn killed_at_any_moment_it_leaves_what_the_next_run_uses() {
         let entry = publisher.stored().parent().map(fs::read_dir);
         for file in entry.expect("a folder").expect("a folder").flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
-            assert!(
-                [FILE, "note.json", "state.json"].contains(&&*name),
-                "{name}"
-            );
+            assert!([FILE, "note.json"].contains(&&*name), "{name}");
         }
     }
 }

@@ -124,3 +124,27 @@ fn frames_whose_table_lies_are_refused_when_decoded() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
+
+#[test]
+fn a_table_that_tells_of_other_frames_is_found_out() {
+    let data = image(300_000, 4);
+    let good = zst_of(&data, 100_000, true);
+    let frames = Frames::read_zst(&MemBase(good.clone())).unwrap();
+    frames.check(&MemBase(good.clone())).unwrap();
+    let records: Vec<Record> = frames.list.iter().map(|frame| frame.record).collect();
+    let table_len = frames.container.trailer(&records).unwrap().len();
+    let with = |records: &[Record]| {
+        let mut file = good[..good.len() - table_len].to_vec();
+        file.extend(frames.container.trailer(records).unwrap());
+        MemBase(file)
+    };
+    let mut checksum = records.clone();
+    checksum[1].checksum ^= 1;
+    let mut swapped = records;
+    swapped.swap(0, 1);
+    for records in [checksum, swapped] {
+        let file = with(&records);
+        let frames = Frames::read_zst(&file).unwrap();
+        assert!(matches!(frames.check(&file), Err(IndexError::Damaged(_))));
+    }
+}

@@ -1,0 +1,266 @@
+//! Files that appear complete or not at all: written beside their place under another
+//! name, brought to the disk, and only then renamed.
+//!
+//! The other name is `.NAME.XXXXXX.partial`, and its file is locked while somebody
+//! writes it. What a killed process left is locked by nobody; whoever writes NAME next
+//! removes it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::owner;
+
+/// How the temporary files end.
+const PARTIAL: &str = ".partial";
+
+/// What becomes of a file that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It goes when the new one is complete.
+    Replace,
+    /// It stays, and the new one fails with `AlreadyExists`.
+    Keep,
+}
+
+/// A file that is not complete. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// An empty file that is to become `path`, with these permissions as far as the
+    /// umask allows.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let dir = folder_of(path);
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix(&prefix_of(path))
+                .suffix(PARTIAL)
+                .permissions(Permissions::from_mode(mode))
+                .tempfile_in(dir)?;
+            owner::give(file.as_file(), dir);
+            // Waits only while somebody else looks whether it was left behind. A file
+            // system without locks has nobody who removes it, either.
+            drop(file.as_file().lock());
+            // Found before it was locked, it is gone.
+            if file.as_file().metadata()?.nlink() > 0 {
+                let path = path.to_owned();
+                return Ok(Self { file, path });
+            }
+        }
+    }
+
+    /// What it holds so far.
+    pub(crate) fn as_file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Where it lies meanwhile.
+    pub(crate) fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What it is to become.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name; to be called when its bytes are on the disk. The name is
+    /// there as well when this returns.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where a file is to be kept, otherwise what the operating
+    /// system says.
+    pub(crate) fn publish(self, existing: Existing) -> io::Result<()> {
+        match existing {
+            Existing::Replace => self.file.persist(&self.path),
+            Existing::Keep => self.file.persist_noclobber(&self.path),
+        }
+        .map_err(|error| error.error)?;
+        sync_folder(folder_of(&self.path))
+    }
+}
+
+/// Writes a file as a whole, in place of one that may be there: readers, and whoever
+/// comes after a power failure, find the old bytes or the new ones.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, Existing::Replace)
+}
+
+/// The same where there must be no such file yet.
+///
+/// # Errors
+/// `AlreadyExists` where there is one, otherwise what the operating system says.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, Existing::Keep)
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<()> {
+    remove_abandoned(path)?;
+    let file = Unfinished::create(path, mode)?;
+    file.as_file().write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.publish(existing)
+}
+
+/// Brings the names in a folder to the disk, where the file system can be asked to.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Removes what nobody is making of `path` any more: a crash left it.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let prefix = prefix_of(path);
+    for entry in fs::read_dir(folder_of(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let (name, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());
+        if !name.starts_with(prefix) || !name.ends_with(PARTIAL.as_bytes()) {
+            continue;
+        }
+        let remove = || match File::open(entry.path())?.try_lock() {
+            Ok(()) => fs::remove_file(entry.path()),
+            Err(_) => Ok(()),
+        };
+        match remove() {
+            // Finished or removed by another process meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// The folder that a path's file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    // A bare name has the parent "", which is no folder.
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// `.raspberrypi0.img.`: what the temporary names of a file begin with.
+fn prefix_of(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_keeps_nothing_else_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        for (bytes, mode) in [(&b"one"[..], 0o600), (b"", 0o644), (b"three", 0o600)] {
+            write(&path, bytes, mode).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+            let found = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(found & !mode, 0);
+        }
+        assert_eq!(names(dir.path()), ["note"]);
+    }
+
+    #[test]
+    fn what_must_be_new_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_new(&path, b"one", 0o600).unwrap();
+        let error = write_new(&path, b"two", 0o600).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(names(dir.path()), ["key"]);
+    }
+
+    #[test]
+    fn what_a_crash_left_goes_and_what_is_in_the_making_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        let left = dir.path().join(".note.abc123.partial");
+        fs::write(&left, b"ha").unwrap();
+        let other = dir.path().join(".note2.abc123.partial");
+        fs::write(&other, b"of another").unwrap();
+        let making = Unfinished::create(&path, 0o600).unwrap();
+        write(&path, b"whole", 0o600).unwrap();
+        assert!(!left.exists());
+        assert!(other.exists());
+        assert!(making.temporary_path().exists());
+        assert_eq!(making.path(), path);
+        making.publish(Existing::Replace).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn many_who_write_and_tidy_at_once_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        write(&path, &[0; 5000], 0o600).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writers: Vec<_> = (1..4)
+                .map(|number: u8| {
+                    let path = &path;
+                    scope.spawn(move || {
+                        for _ in 0..100 {
+                            write(path, &[number; 5000], 0o600).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let bytes = fs::read(&path).unwrap();
+                    assert_eq!(bytes.len(), 5000);
+                    assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+                }
+            });
+            let ends = writers.into_iter().map(thread::ScopedJoinHandle::join);
+            let ends: Vec<_> = ends.collect();
+            over.store(true, Ordering::Relaxed);
+            assert!(ends.iter().all(Result::is_ok));
+        });
+        assert_eq!(names(dir.path()), ["note"]);
+    }
+}
