@@ -178,15 +178,10 @@ impl Record {
         };
         let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
         let record: Self = toml::from_str(&text).map_err(|error| {
-            // The first line names the place; the rest would quote the file.
-            damaged(
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
+            // The first line names the place; the others quote the file.
+            let text = error.to_string();
+            let place = text.lines().next().unwrap_or_default();
+            damaged(format!("{place}: {}", error.message()))
         })?;
         if record.version > VERSION {
             return Err(RecordError::Newer(path));

@@ -31,7 +31,11 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
     )?;
     plan.verbose = context.verbosity == Verbosity::Verbose;
     if args.json {
-        serde_json::to_writer_pretty(&mut *context.out, &plan.to_json())?;
+        let mut json = plan.to_json();
+        json["notices"] = [plan.notices(), workspace.cluster.notices.clone()]
+            .concat()
+            .into();
+        serde_json::to_writer_pretty(&mut *context.out, &json)?;
         writeln!(context.out)?;
         return Ok(ExitCode::Done);
     }

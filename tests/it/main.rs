@@ -22,6 +22,8 @@ mod devices;
 mod flash;
 /// The same base in every format makes the same image.
 mod formats;
+/// Scripts and jobs of the guides.
+mod guides;
 /// What the operator gets, judged by the tools that read it.
 mod handover;
 /// Rules that the source itself keeps.
@@ -30,8 +32,12 @@ mod house_rules;
 mod images;
 /// `inspect` on every kind of image.
 mod inspect;
+/// What `--json` prints, and the page that names it.
+mod json_page;
 /// A base of real size.
 mod large;
+/// The manifest, and the page that names its keys.
+mod manifest_page;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
 /// Prometheus and Grafana: the dashboard on real metrics.
