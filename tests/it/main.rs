@@ -18,6 +18,8 @@ mod command_line;
 mod demo;
 /// Real block devices, told and guarded.
 mod devices;
+/// What documents show is run, and what they name exists.
+mod documents;
 /// Cards: flashed, replaced, verified, refused.
 mod flash;
 /// The same base in every format makes the same image.

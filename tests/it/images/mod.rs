@@ -23,14 +23,14 @@ const PATH: &str = "/raspios_lite_arm64/images/x/2026-06-18-raspios-trixie-arm64
 const FILE: &str = "2026-06-18-raspios-trixie-arm64-lite.img.xz";
 
 /// A publisher with a list, and a user who has not heard of it.
-struct Publisher {
+pub(crate) struct Publisher {
     scratch: Scratch,
     server: Server,
     image: PathBuf,
 }
 
 impl Publisher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (scratch, authority) = (Scratch::new(), Authority::new());
         let server = Server::https(&authority);
         scratch.write("ca.pem", authority.pem());
@@ -52,12 +52,12 @@ impl Publisher {
         publisher
     }
 
-    fn serve(&self, path: &str, answer: Answer) {
+    pub(crate) fn serve(&self, path: &str, answer: Answer) {
         self.server.serve(path, answer);
     }
 
     /// What the list says of an image.
-    fn entry(&self, image: &PathBuf, path: &str, date: &str) -> Value {
+    pub(crate) fn entry(&self, image: &PathBuf, path: &str, date: &str) -> Value {
         json!({
             "name": "Raspberry Pi OS Lite (64-bit)", "description": "", "icon": "",
             "url": self.server.url(path), "release_date": date,
@@ -74,7 +74,7 @@ impl Publisher {
         ]}]));
     }
 
-    fn list(&self, items: &Value) {
+    pub(crate) fn list(&self, items: &Value) {
         let list = json!({ "imager": {}, "os_list": items }).to_string();
         let mut hasher = DefaultHasher::new();
         list.hash(&mut hasher);
@@ -82,11 +82,18 @@ impl Publisher {
         self.serve("/list.json", Answer::bytes(list).etag(Some(&etag)));
     }
 
+    /// What makes a cardmint ask here.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
+        let certificate = self.scratch.path("ca.pem");
+        [
+            ("CARDMINT_OS_LIST", self.server.url("/list.json")),
+            ("SSL_CERT_FILE", certificate.display().to_string()),
+        ]
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.scratch.command(args);
-        command
-            .env("CARDMINT_OS_LIST", self.server.url("/list.json"))
-            .env("SSL_CERT_FILE", self.scratch.path("ca.pem"));
+        command.envs(self.environment());
         command
     }
 
