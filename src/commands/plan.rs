@@ -43,7 +43,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
     for notice in &workspace.cluster.notices {
         writeln!(context.out, "\nnote: {notice}")?;
     }
-    context.tell("\nNothing was written. `cardmint build` makes these images.")?;
+    context.tell(
+        "\nNothing was written. `cardmint flash` writes the cards, `cardmint build` makes the images.",
+    )?;
     Ok(ExitCode::Done)
 }
 

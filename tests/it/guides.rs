@@ -85,6 +85,17 @@ fn an_image_in_the_directory_moves_with_it() {
     Run::of(&run.expect("cardmint")).expect(0);
 }
 
+#[test]
+fn a_clone_of_a_cluster_is_told_where_its_key_is() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    fs::remove_file(scratch.path("c/cluster.key")).expect("a key");
+    let run = scratch.cardmint(&["plan"]).expect(1);
+    run.says(&[
+        "there is no ./cluster.key",
+        "cloned needs it from where it was made",
+    ]);
+}
+
 /// Machines are folders here; what runs on them, and how files get there, is the
 /// guide's.
 #[test]
@@ -200,7 +211,7 @@ fn jobs_of_ci_build_their_range() {
     let blocks = blocks("hundred-nodes.md", "yaml");
     let github = yaml(&scratch, &blocks[0]);
     let job = &github["jobs"]["build"];
-    let range = job["strategy"]["matrix"]["nodes"][3]
+    let range = job["strategy"]["matrix"]["nodes"][9]
         .as_str()
         .expect("a range");
     let secrets = [
@@ -217,7 +228,7 @@ fn jobs_of_ci_build_their_range() {
     }
     let gitlab = yaml(&scratch, &blocks[1]);
     let job = &gitlab["images"];
-    let range = job["parallel"]["matrix"][0]["NODES"][3].as_str();
+    let range = job["parallel"]["matrix"][0]["NODES"][9].as_str();
     let lines = job["script"].as_array().expect("a script");
     let lines: Vec<&str> = lines.iter().filter_map(Value::as_str).collect();
     // Variables of type File are paths of files that everybody may read.
@@ -234,7 +245,7 @@ fn jobs_of_ci_build_their_range() {
     copy(&scratch, "gitlab");
     shell(&scratch, &lines.join("\n"), "gitlab", &variables).expect(0);
     let built = images(&scratch, "github/images");
-    assert_eq!(built.len(), 3 * 25);
+    assert_eq!(built.len(), 3 * 10);
     assert!(built == images(&scratch, "gitlab/images"));
     assert!(
         built

@@ -38,7 +38,12 @@ pub(super) fn check(block: &Block, stage: &mut Stage<'_>) -> Result<(), String> 
             let read = "import sys, yaml; list(yaml.safe_load_all(sys.argv[1]))";
             fails(&tool("/usr/bin/python3", &["-c", read, &block.text]))
         }
-        "text" | "ini" => Ok(()),
+        "hcl" if has("hcl2tojson") => {
+            let path = stage.at.join("block.hcl");
+            fs::write(&path, &block.text).expect("a file");
+            fails(&tool("hcl2tojson", &[path.to_str().expect("UTF-8")]))
+        }
+        "text" | "ini" | "hcl" => Ok(()),
         other => Err(format!("what is to be done with `{other}`?")),
     }
     .map_err(problem)
@@ -57,6 +62,9 @@ fn script(block: &Block, stage: &mut Stage<'_>) -> Result<(), String> {
     let path = path.to_str().expect("UTF-8");
     if has("shellcheck") {
         fails(&tool("shellcheck", &["--shell=bash", path]))?;
+    }
+    if block.directive("run by").is_some() {
+        return Ok(());
     }
     fails(&stage.run("bash -euo pipefail block.sh"))
 }

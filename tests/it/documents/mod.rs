@@ -12,7 +12,7 @@
 //! - `sh`: a script, judged by shellcheck and run by bash.
 //! - `toml`: keys of a manifest; together with those that every manifest needs, `plan` takes
 //!   them.
-//! - `yaml`, `json`: their parsers take it.
+//! - `yaml`, `json`, `hcl`: their parsers take it.
 //! - `text`, `ini`: shown, not tested. A block of no or any other language is an error.
 //!
 //! Comments before a block direct what is done with it, one in each:
@@ -32,6 +32,7 @@
 //! - `<!-- files: NAME… -->`: these files are there, of one line, for their owner only.
 //! - `<!-- merge: FILE -->`: a `toml` block goes into this file of the session, key by key.
 //! - `<!-- write: FILE -->`: a block of any language becomes this file of the session.
+//! - `<!-- run by: FILE -->`: a script that this test runs; here it is only judged.
 //! - `<!-- toml: other -->`: keys of something else than a manifest.
 //!
 //! `CARDMINT_DOCUMENT=docs/images.md cargo test --test it documents` runs one document.
@@ -139,8 +140,8 @@ fn play(document: &Document, internet: &Internet) -> Vec<String> {
 }
 
 fn unknown(block: &Block) -> Option<String> {
-    const KNOWN: [&str; 8] = [
-        "stage", "runs as", "answers", "exits", "files", "merge", "write", "toml",
+    const KNOWN: [&str; 9] = [
+        "stage", "runs as", "run by", "answers", "exits", "files", "merge", "write", "toml",
     ];
     let mut names = block.directives.iter().map(|(name, _)| name.as_str());
     let odd = names.find(|name| !KNOWN.contains(name))?;

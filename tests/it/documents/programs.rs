@@ -12,7 +12,7 @@ pub(super) enum Program {
 }
 
 /// Commands that run as they are, or as their stand-ins say.
-const RUN: [&str; 24] = [
+const RUN: [&str; 25] = [
     "cardmint",
     "cd",
     "ls",
@@ -37,6 +37,7 @@ const RUN: [&str; 24] = [
     "diff",
     "sort",
     "openssl",
+    "truncate",
 ];
 
 /// The same of packages that not everybody has installed.
@@ -49,7 +50,7 @@ const TOOLS: [&str; 5] = [
 ];
 
 /// Commands that are not run, by how they begin, and why.
-const LOOKED_AT: [(&str, &str, fn(&str) -> Result<(), String>); 6] = [
+const LOOKED_AT: [(&str, &str, fn(&str) -> Result<(), String>); 8] = [
     ("cargo build", "CI does it all day", cargo_knows),
     (
         "cargo install",
@@ -68,6 +69,8 @@ const LOOKED_AT: [(&str, &str, fn(&str) -> Result<(), String>); 6] = [
     ),
     ("git clone", "the network", nothing),
     ("sudo apt install", "installs", nothing),
+    ("kubectl", "a cluster of Kubernetes", nothing),
+    ("nomad", "a cluster of Nomad", nothing),
 ];
 
 fn nothing(_: &str) -> Result<(), String> {
