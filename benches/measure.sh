@@ -46,8 +46,14 @@ median() {
     sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'
 }
 
+# A line of the table; the first is its head. With MARKDOWN=1 as on docs/speed.md.
 row() {
-    printf '%-52s %12s %12s  %s\n' "$1" "$2" "$3" "${4:-}"
+    if [ -z "${MARKDOWN:-}" ]; then
+        printf '%-52s %12s %12s  %s\n' "$1" "$2" "$3" "${4:-}"
+        return
+    fi
+    printf '| %s | %s | %s | %s |\n' "${1//|/\\|}" "$2" "$3" "${4:-}"
+    [ -n "$1" ] || printf '|---|--:|--:|---|\n'
 }
 
 # A row with a limit, and whether the measured value is within it.

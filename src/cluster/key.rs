@@ -37,7 +37,8 @@ impl std::fmt::Debug for ClusterKey {
 pub enum KeyError {
     /// No key, and no cards either.
     #[error(
-        "there is no {}. `cardmint init` makes a cluster with one; -C DIR names its directory",
+        "there is no {}. A cluster that was copied or cloned needs it from where it was made; \
+         `cardmint init` makes a new cluster, with a key, in another directory",
         .0.display()
     )]
     Missing(PathBuf),

@@ -189,8 +189,10 @@ impl Record {
             what: what.to_owned(),
         };
         let record: Self = toml::from_str(text).map_err(|error| {
-            // The first line names the place; the rest would quote the file.
-            damaged(error.to_string().lines().next().unwrap_or_default())
+            // The first line names the place; the others quote the file.
+            let text = error.to_string();
+            let place = text.lines().next().unwrap_or_default();
+            damaged(&format!("{place}: {}", error.message()))
         })?;
         if record.version > VERSION {
             return Err(RecordError::Newer(path.to_owned()));

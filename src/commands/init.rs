@@ -106,9 +106,9 @@ fn cluster_name(dir: &Path) -> Result<String> {
 
 fn defaults(args: &InitArgs, name: &str, dir: &Path) -> Result<NewManifest> {
     let image = match &args.image {
-        Some(image) => absolute_if_file(image)?,
+        Some(image) => image_path(image, dir)?,
         None => match find_image(dir).or_else(|| find_image(Path::new("."))) {
-            Some(path) => absolute_if_file(&path.to_string_lossy())?,
+            Some(path) => image_path(&path.to_string_lossy(), dir)?,
             None => "raspios-lite-arm64".to_owned(),
         },
     };
@@ -151,6 +151,17 @@ fn absolute_if_file(image: &str) -> Result<String> {
             path.display()
         ))),
     }
+}
+
+/// As [`absolute_if_file`]; what lies in the cluster's directory moves with it.
+fn image_path(image: &str, dir: &Path) -> Result<String> {
+    let found = absolute_if_file(image)?;
+    let dir = std::path::absolute(dir).with_context(|| dir.display().to_string())?;
+    let inside = Path::new(&found).strip_prefix(dir).ok();
+    Ok(match inside.and_then(Path::to_str) {
+        Some(inside) if inside.contains(['/', '.']) => inside.to_owned(),
+        _ => found,
+    })
 }
 
 fn key_path(path: &Path) -> Result<String> {
@@ -206,7 +217,7 @@ fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretSt
     }
     if args.image.is_none() {
         let image = ask::text("Image to build on", answers.image.clone())?;
-        answers.image = absolute_if_file(&image)?;
+        answers.image = image_path(&image, &args.dir)?;
     }
     if args.user.is_none() {
         answers.user = ask::text("User on the nodes", answers.user.clone())?;

@@ -25,14 +25,20 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
     let mut plan = workspace.plan(&bases, orders)?;
     plan.verbose = context.verbosity == Verbosity::Verbose;
     if args.json {
-        context.print_json(&plan.to_json())?;
+        let mut json = plan.to_json();
+        json["notices"] = [plan.notices(), workspace.cluster.notices.clone()]
+            .concat()
+            .into();
+        context.print_json(&json)?;
         return Ok(ExitCode::Done);
     }
     write!(context.out, "{plan}")?;
     for notice in &workspace.cluster.notices {
         writeln!(context.out, "\nnote: {notice}")?;
     }
-    context.tell("\nNothing was written. `cardmint build` makes these images.")?;
+    context.tell(
+        "\nNothing was written. `cardmint flash` writes the cards, `cardmint build` makes the images.",
+    )?;
     Ok(ExitCode::Done)
 }
 

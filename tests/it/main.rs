@@ -21,10 +21,14 @@ mod completions;
 mod demo;
 /// Real block devices, told and guarded.
 mod devices;
+/// What documents show is run, and what they name exists.
+mod documents;
 /// Cards: flashed, replaced, verified, refused.
 mod flash;
 /// The same base in every format makes the same image.
 mod formats;
+/// Scripts and jobs of the guides.
+mod guides;
 /// What the operator gets, judged by the tools that read it.
 mod handover;
 /// Rules that the source itself keeps.
@@ -33,10 +37,14 @@ mod house_rules;
 mod images;
 /// `inspect` on every kind of image.
 mod inspect;
+/// What `--json` prints, and the page that names it.
+mod json_page;
 /// A base of real size.
 mod large;
 /// The manual pages, judged by mandoc and groff.
 mod man;
+/// The manifest, and the page that names its keys.
+mod manifest_page;
 /// Every generation's images, judged by mtools, fsck, sfdisk, ssh and others.
 mod minted;
 /// Prometheus and Grafana: the dashboard on real metrics.

@@ -58,7 +58,7 @@ impl Publisher {
     }
 
     /// What the list says of an image.
-    fn entry(&self, image: &PathBuf, path: &str, date: &str) -> Value {
+    pub(crate) fn entry(&self, image: &PathBuf, path: &str, date: &str) -> Value {
         json!({
             "name": "Raspberry Pi OS Lite (64-bit)", "description": "", "icon": "",
             "url": self.server.url(path), "release_date": date,
@@ -75,7 +75,7 @@ impl Publisher {
         ]}]));
     }
 
-    fn list(&self, items: &Value) {
+    pub(crate) fn list(&self, items: &Value) {
         let list = json!({ "imager": {}, "os_list": items }).to_string();
         let mut hasher = DefaultHasher::new();
         list.hash(&mut hasher);
@@ -83,11 +83,18 @@ impl Publisher {
         self.serve("/list.json", Answer::bytes(list).etag(Some(&etag)));
     }
 
+    /// What makes a cardmint ask here.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
+        let certificate = self.scratch.path("ca.pem");
+        [
+            ("CARDMINT_OS_LIST", self.server.url("/list.json")),
+            ("SSL_CERT_FILE", certificate.display().to_string()),
+        ]
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.scratch.command(args);
-        command
-            .env("CARDMINT_OS_LIST", self.server.url("/list.json"))
-            .env("SSL_CERT_FILE", self.scratch.path("ca.pem"));
+        command.envs(self.environment());
         command
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::json_page;
 
 #[test]
 fn what_does_not_keep_its_promise_is_refused_and_gone() {
@@ -221,4 +222,38 @@ fn stamp(path: &PathBuf) -> Value {
         "modified_ns": ns(file.mtime(), file.mtime_nsec()),
         "changed_ns": ns(file.ctime(), file.ctime_nsec()),
     })
+}
+
+#[test]
+fn images_prints_what_the_page_names() {
+    let publisher = Publisher::new();
+    let key = sign(&publisher);
+    let signature = fs::read(format!("{}.sig", publisher.image.display())).expect("a signature");
+    publisher.serve(&format!("{PATH}.sig"), Answer::bytes(signature));
+    let json = |args: &[&str]| {
+        let run = publisher.run(&[&["images"], args, &["--json"]].concat());
+        run.expect(0).json()
+    };
+    let trust = json(&["trust", key.to_str().expect("UTF-8"), "--yes"]);
+    json_page::judge("images trust", &[trust]);
+    let mut entry = publisher.entry(&publisher.image, PATH, "2026-06-18");
+    entry["devices"] = json!(["pi4-64bit"]);
+    publisher.list(&json!([{ "name": "More", "subitems": [entry] }]));
+    let url = publisher.server.url("/list.json");
+    json_page::judge("images list --from", &[json(&["list", "--from", &url])]);
+    let fetch = json(&["fetch", "raspios-lite-arm64"]);
+    let verify = json(&["verify"]);
+    for command in ["images fetch", "images verify"] {
+        json_page::judge(command, &[fetch.clone(), verify.clone()]);
+    }
+    json_page::judge("images list", &[json(&["list"])]);
+    // A list of one page for both of its lists: what is in use stays.
+    let holder = fs::File::open(publisher.stored().parent().expect("a folder"));
+    let holder = holder.expect("a folder");
+    holder.lock_shared().expect("a lock");
+    publisher.cluster(&base("trixie-arm64").display().to_string());
+    publisher
+        .run(&["build", "--nodes", "0", "--format", "img.xz"])
+        .expect(0);
+    json_page::judge("images prune", &[json(&["prune", "--all", "--yes"])]);
 }

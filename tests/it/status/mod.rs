@@ -7,6 +7,7 @@ use network::Network;
 use serde_json::Value;
 
 use crate::harness::Scratch;
+use crate::json_page;
 
 fn state<'a>(report: &'a Value, hostname: &str) -> &'a Value {
     let nodes = report["nodes"].as_array().expect("nodes");
@@ -37,7 +38,8 @@ fn nodes_are_told_apart_by_what_is_the_matter_with_them() {
     for secret in ["PRIVATE KEY", "open-sesame"] {
         assert!(!all.stdout.contains(secret) && !all.stderr.contains(secret));
     }
-    a_stranger_watches_nothing(&network);
+    let elsewhere = a_stranger_watches_nothing(&network);
+    json_page::judge("status", &[report, elsewhere, no_grafana()]);
     what_a_person_reads(&network);
     an_address_may_be_given(&network);
     waiting_ends_when_all_is_well(&network);
@@ -91,13 +93,22 @@ fn strangers(network: &Network, report: &Value) {
 }
 
 /// A monitoring host that is somebody else is not asked what it sees.
-fn a_stranger_watches_nothing(network: &Network) {
+fn a_stranger_watches_nothing(network: &Network) -> Value {
     let run = network.status(&["--json", "raspberrypi0=127.0.0.4"]);
     let report = run.expect(1).json();
     assert_eq!(state(&report, "raspberrypi0")["state"], "wrong-identity");
     assert_eq!(report["prometheus"]["ok"], false);
     let problem = &report["prometheus"]["problem"];
     assert_eq!(problem, "the node itself was not reached");
+    report
+}
+
+/// What is said of a Grafana on a node that is not there.
+fn no_grafana() -> Value {
+    let watched = "\n[monitoring]\nnode_exporter = true\nhost = 0\n";
+    let scratch = Scratch::cluster("bookworm-arm64", |text| text + watched);
+    let run = scratch.cardmint(&["status", "--json", "raspberrypi0=127.0.0.77"]);
+    run.expect(1).json()
 }
 
 fn what_a_person_reads(network: &Network) {
