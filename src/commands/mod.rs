@@ -13,6 +13,7 @@ mod handover;
 mod images;
 mod init;
 mod inspect;
+mod made;
 mod man;
 mod open_cards;
 mod plan;

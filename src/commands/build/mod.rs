@@ -4,7 +4,6 @@ mod imager;
 mod packed;
 mod sums;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,10 +13,9 @@ use comfy_table::Table;
 use serde_json::json;
 
 use super::workspace::{Pick, Workspace};
-use super::{Context, Refused, exit_code, handover};
+use super::{Context, Refused, exit_code, handover, made};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
-use crate::cluster::Record;
 use crate::cluster::record::Entry;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
@@ -27,7 +25,7 @@ use crate::output::{
 };
 use crate::owner;
 use crate::plan::{Card, OpenBase, Plan};
-use crate::report::event::{Event, Sink};
+use crate::report::event::Sink;
 use crate::report::plain_table;
 
 /// What became of one node's image.
@@ -289,56 +287,13 @@ fn record(
     let entries: Vec<(u32, Entry)> = cards
         .filter_map(|(card, fate)| match fate {
             Some(Fate::Built(image) | Fate::Kept(image)) => {
-                Some((card.node.number, entry(card, on, base, *image)))
+                Some((card.node.number, made::entry(card, on, base, *image)))
             }
             _ => None,
         })
         .collect();
-    keep(workspace, entries, sink)?;
+    made::keep(workspace, entries, sink)?;
     Ok(())
-}
-
-/// Records what was made, by node number, and tells of a base that is no longer what it
-/// was under the same name: somebody replaced it, or its disk is rotting.
-pub(super) fn keep(
-    workspace: &Workspace,
-    entries: Vec<(u32, Entry)>,
-    sink: &dyn Sink,
-) -> Result<Record> {
-    let mut changed = BTreeMap::new();
-    let record = Record::update(&workspace.dir, |record| {
-        record.belongs_to(&workspace.cluster.name, &workspace.key);
-        for (number, entry) in entries {
-            if let Some(before) = record.other_base(number, &entry) {
-                let message = format!(
-                    "{} is not what it was when {} was made before (SHA-256 of its bytes {before}, \
-                     now {}). If nobody replaced it, compare it with a good copy.",
-                    entry.base_name, entry.hostname, entry.base
-                );
-                changed.entry(entry.base_name.clone()).or_insert(message);
-            }
-            record.set(number, entry);
-        }
-    })?;
-    for message in changed.values() {
-        sink.send(Event::Noticed { message });
-    }
-    Ok(record)
-}
-
-/// What the record keeps of a node that was made.
-pub(super) fn entry(card: &Card, on: &OpenBase, base: Sha256Digest, image: Sha256Digest) -> Entry {
-    Entry {
-        hostname: card.node.hostname.clone(),
-        generation: card.generation,
-        base,
-        base_name: on.base.name().to_owned(),
-        overlay: card.overlay.digest(),
-        image: image.to_string(),
-        host_key: card.host_key.fingerprint.clone(),
-        instance_id: card.boot_files.instance_id.clone(),
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
-    }
 }
 
 impl Fate {

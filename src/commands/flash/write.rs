@@ -17,7 +17,7 @@ use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
-use crate::commands::{Context, build, handover};
+use crate::commands::{Context, handover, made};
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::Expected;
@@ -208,11 +208,11 @@ impl<'a> Run<'a> {
                 &digests.chunks,
                 written.patched.clone(),
             );
-            let entry = build::entry(card, on, digests.raw, expected.image_digest());
+            let entry = made::entry(card, on, digests.raw, expected.image_digest());
             Some((card.node.number, entry))
         };
         let entries: Vec<_> = self.made.iter().filter_map(entry).collect();
-        self.workspace.record = build::keep(&self.workspace, entries, self.sink)?;
+        self.workspace.record = made::keep(&self.workspace, entries, self.sink)?;
         Ok(())
     }
 

@@ -52,6 +52,21 @@ pub struct BootSector {
     pub(super) sectors_per_fat: u32,
 }
 
+fn u16_at(raw: &[u8; 512], at: usize) -> u16 {
+    u16::from_le_bytes([raw[at], raw[at + 1]])
+}
+
+fn u32_at(raw: &[u8; 512], at: usize) -> u32 {
+    u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
+}
+
+/// A label without what could steer a terminal.
+fn printable_label(label: &[u8]) -> String {
+    String::from_utf8_lossy(label)
+        .trim_end()
+        .replace(char::is_control, "\u{fffd}")
+}
+
 impl BootSector {
     pub(crate) fn read(source: &dyn ReadAt, partition: &Partition) -> Result<Self, FatError> {
         let mut raw = [0; 512];
@@ -63,9 +78,8 @@ impl BootSector {
     }
 
     fn parse(raw: &[u8; 512], partition_len: u64) -> Result<Self, FatError> {
-        let u16_at = |at: usize| u16::from_le_bytes([raw[at], raw[at + 1]]);
-        let u32_at =
-            |at: usize| u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
+        let u16_at = |at| u16_at(raw, at);
+        let u32_at = |at| u32_at(raw, at);
         if raw[510..] != [0x55, 0xaa] {
             return Err(FatError::NotFat("the boot sector has no signature"));
         }
@@ -111,9 +125,7 @@ impl BootSector {
             sector_len,
             sectors_per_cluster,
             clusters,
-            label: String::from_utf8_lossy(label)
-                .trim_end()
-                .replace(char::is_control, "\u{fffd}"),
+            label: printable_label(label),
             media: raw[21],
             is_dirty: raw[if is_fat32 { 65 } else { 37 }] & 1 != 0,
             root_entries,
