@@ -93,3 +93,24 @@ fn a_digest_matches_the_file_or_its_contents() {
         .says(&[&wrong, &sha256(&xz), &sha256(&raw)]);
     assert!(!scratch.path("c/images").exists());
 }
+
+#[test]
+fn a_note_of_the_cache_that_rotted_counts_for_nothing() {
+    let scratch = Scratch::cluster("tiny", |text| text);
+    scratch.cardmint(&["build"]).expect(0);
+    let record = || fs::read(scratch.path("c/cluster.lock")).expect("a record");
+    let (note, text) = scratch.snapshot("cache/cardmint/digests").remove(0);
+    let text = String::from_utf8(text).expect("JSON");
+    let at = text.find("\"raw\":\"").expect("a digest") + "\"raw\":\"".len();
+    let other = if text[at..].starts_with('0') {
+        "1"
+    } else {
+        "0"
+    };
+    let mut rotten = text;
+    rotten.replace_range(at..=at, other);
+    let before = record();
+    fs::write(&note, rotten).expect("a note");
+    let run = scratch.cardmint(&["build", "--force"]).expect(0);
+    assert!(record() == before, "{}", run.stderr);
+}

@@ -540,6 +540,8 @@ fn a_rotten_cache_makes_no_other_image() {
         made(format).expect("an image")
     });
     let count = scratch.snapshot("cache").len();
+    let record = || fs::read(scratch.path("c/cluster.lock")).expect("a record");
+    let recorded = record();
     sweep(cases(10, 10), |case, say| {
         // Sound again, whatever the last case left.
         for format in formats {
@@ -563,6 +565,7 @@ fn a_rotten_cache_makes_no_other_image() {
         let run = build(formats[format]);
         if run.code == 0 {
             assert!(made(formats[format]).expect("an image") == wanted[format]);
+            assert!(record() == recorded, "another record");
             return;
         }
         // Only what was forged is believed.
