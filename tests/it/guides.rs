@@ -254,20 +254,8 @@ fn jobs_of_ci_build_their_range() {
     );
 }
 
-#[test]
-fn the_jobs_of_kubernetes_and_nomad_are_valid_and_build_their_range() {
-    if !has("kubernetes-validate") || !has("hcl2tojson") {
-        return;
-    }
-    let scratch = cluster(100);
-    let kubernetes = &blocks("job-runners.md", "yaml")[0];
-    let path = scratch.write("job.yaml", kubernetes);
-    let path = path.to_str().expect("UTF-8");
-    tool("kubernetes-validate", &["--strict", path]).expect(0);
-    let nomad = scratch.write("job.hcl", &blocks("job-runners.md", "hcl")[0]);
-    let nomad = tool("hcl2tojson", &[nomad.to_str().expect("UTF-8")]).expect(0);
-    let nomad = nomad.json().to_string();
-
+/// Folders as the volumes of the jobs: what the guide puts into each.
+fn fill_volumes(scratch: &Scratch) {
     for name in ["config", "secret", "cards", "work", "secrets"] {
         fs::create_dir(scratch.path(name)).expect("a folder");
     }
@@ -293,7 +281,23 @@ fn the_jobs_of_kubernetes_and_nomad_are_valid_and_build_their_range() {
         move_to(name, "config");
     }
     move_to("cluster.key", "secret");
+}
 
+#[test]
+fn the_jobs_of_kubernetes_and_nomad_are_valid_and_build_their_range() {
+    if !has("kubernetes-validate") || !has("hcl2tojson") {
+        return;
+    }
+    let scratch = cluster(100);
+    let kubernetes = &blocks("job-runners.md", "yaml")[0];
+    let path = scratch.write("job.yaml", kubernetes);
+    let path = path.to_str().expect("UTF-8");
+    tool("kubernetes-validate", &["--strict", path]).expect(0);
+    let nomad = scratch.write("job.hcl", &blocks("job-runners.md", "hcl")[0]);
+    let nomad = tool("hcl2tojson", &[nomad.to_str().expect("UTF-8")]).expect(0);
+    let nomad = nomad.json().to_string();
+
+    fill_volumes(&scratch);
     let job = yaml(&scratch, kubernetes);
     let container = &job["spec"]["template"]["spec"]["containers"][0];
     let mut script = container["args"][0].as_str().expect("a script").to_owned();

@@ -8,8 +8,11 @@ pub(super) enum Program {
     /// A tool that not everybody has, and that is skipped here.
     NotHere,
     /// Not run; looked at instead.
-    Only(fn(&str) -> Result<(), String>),
+    Only(Check),
 }
+
+/// Looks at a command that is not run.
+type Check = fn(&str) -> Result<(), String>;
 
 /// Commands that run as they are, or as their stand-ins say.
 const RUN: [&str; 25] = [
@@ -50,7 +53,7 @@ const TOOLS: [&str; 5] = [
 ];
 
 /// Commands that are not run, by how they begin, and why.
-const LOOKED_AT: [(&str, &str, fn(&str) -> Result<(), String>); 8] = [
+const LOOKED_AT: [(&str, &str, Check); 8] = [
     ("cargo build", "CI does it all day", cargo_knows),
     (
         "cargo install",

@@ -141,6 +141,14 @@ impl Network {
         Some(network)
     }
 
+    /// Changes the manifest.
+    pub(super) fn edit(&self, from: &str, to: &str) {
+        let path = self.scratch.path("c/cluster.toml");
+        let text = fs::read_to_string(&path).expect("a manifest");
+        assert!(text.contains(from), "{text}");
+        fs::write(path, text.replace(from, to)).expect("a manifest");
+    }
+
     /// `cardmint status` from within.
     pub(super) fn status(&self, args: &[&str]) -> Run {
         let pid = self.child.id().to_string();
