@@ -140,7 +140,11 @@ pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
 /// What the operating system says.
 pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
     let prefix = prefix_of(path);
-    for entry in fs::read_dir(folder_of(path))? {
+    let entries = match fs::read_dir(folder_of(path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let (name, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());

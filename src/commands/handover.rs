@@ -16,7 +16,7 @@ use crate::cluster::identity::IdentityError;
 use crate::exit::ExitCode;
 use crate::handover::{FILES, Handover, Host};
 use crate::owner;
-use crate::whole::folder_of;
+use crate::whole::{self, folder_of};
 
 /// Where the hand-over lies, and what is new in it.
 pub(super) struct Written {
@@ -74,6 +74,12 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
         folder: &folder,
         identity_file: login_key.as_deref(),
     };
+    // Also of what is right already, or no longer applies.
+    for name in FILES {
+        let path = folder.join(name);
+        whole::remove_abandoned(&path)
+            .with_context(|| format!("tidying beside {}", path.display()))?;
+    }
     let mut files = Vec::new();
     for file in handover.files(&workspace.templates)? {
         let path = folder.join(file.path);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Expected, Job, OutputError, bmap};
+use super::{Expected, Job, OutputError, bmap, draft};
 use crate::base::Sha256Digest;
 use crate::whole;
 
@@ -58,6 +58,7 @@ pub fn remove_beside(image: &Path) -> Result<(), OutputError> {
 
 /// Puts a small file in its place, whole, and only where it is not there already.
 pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
+    draft::remove_abandoned(path)?;
     if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }

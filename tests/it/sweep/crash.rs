@@ -262,6 +262,30 @@ fn a_killed_handover_leaves_whole_files() {
 }
 
 #[test]
+fn what_a_killed_run_left_goes_even_where_nothing_changes() {
+    let scratch = Scratch::cluster(BASE, |text| text);
+    let build = ["build", "-q", "--format", "img.zst"];
+    scratch.cardmint(&build).expect(0);
+    let wanted = scratch.snapshot("c");
+    let packed = "c/images/.raspberrypi1.img.zst";
+    for left in [
+        "c/.cluster.lock.Ab12Cd.partial",
+        "c/handover/.ssh_config.Ab12Cd.partial",
+        // Of a monitoring host, which this cluster has not.
+        "c/handover/.prometheus.yml.Ab12Cd.partial",
+        &format!("{packed}.Ab12Cd.partial"),
+        &format!("{packed}.sha256.Ab12Cd.partial"),
+        &format!("{packed}.bmap.Ab12Cd.partial"),
+    ] {
+        scratch.write(left, "ha");
+    }
+    scratch.cardmint(&build).expect(0);
+    let found = scratch.snapshot("c");
+    assert_eq!(names(&found), names(&wanted));
+    assert!(found == wanted);
+}
+
+#[test]
 fn a_killed_init_is_taken_up() {
     let scratch = Scratch::new();
     let image = base(BASE);
