@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::cluster::monitoring::{GRAFANA_PORT, PROMETHEUS_PORT};
-use crate::report::plain_table;
+use crate::report::{Tone, drawn, plain_table};
 use crate::status::{By, Found, Options, Outcome, Reach, Route, State, Told, Wanted};
 
 /// A row of the live board.
@@ -70,7 +70,11 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
         }
         table.add_row(cells);
     }
-    writeln!(out, "{}", table.trim_fmt())?;
+    let words = outcome
+        .nodes
+        .iter()
+        .map(|(_, state)| (state.word(), tone(state)));
+    writeln!(out, "{}", drawn(&table, words))?;
     for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
         for line in remarks(wanted, found, state) {
             writeln!(out, "{}: {line}", wanted.hostname)?;
@@ -87,6 +91,14 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
         )?;
     }
     Ok(())
+}
+
+fn tone(state: &State) -> Tone {
+    match state {
+        State::Ready => Tone::Good,
+        State::Absent(_) | State::Starting(_) | State::Unwell(_) => Tone::Waits,
+        State::Failed(_) | State::LockedOut(_) | State::Impostor(_) => Tone::Bad,
+    }
 }
 
 fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
