@@ -8,7 +8,7 @@ use crate::card::{Content, Device, Size, System, printable, printable_path};
 use crate::cli::DevicesArgs;
 use crate::exit::ExitCode;
 use crate::plan::guard::{self, Demands, Refusal};
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 
 /// A device, what is on it, and why it may not be written.
 struct Entry {
@@ -62,7 +62,7 @@ fn show(context: &mut Context<'_>, entries: &[Entry]) -> Result<()> {
                 content.to_string(),
             ]);
         }
-        writeln!(context.out, "{}", table.trim_fmt())?;
+        writeln!(context.out, "{}", drawn(&table, []))?;
     }
     if !others.is_empty() {
         writeln!(context.out, "\nNot to be written:")?;

@@ -15,7 +15,7 @@ use crate::layout::ext4::Ext4;
 use crate::layout::{Layout, Os, detect};
 use crate::provision::marker::Marker;
 use crate::provision::report::Report;
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 
 /// Columns that the whole image takes in the drawing.
 const DRAWING_WIDTH: u64 = 64;
@@ -108,7 +108,7 @@ fn show(context: &mut Context<'_>, target: &Path, findings: &Findings) -> Result
     };
     writeln!(context.out, "boots     {boards}")?;
     writeln!(context.out, "\n{}", drawing(layout))?;
-    writeln!(context.out, "{}", partitions(findings).trim_fmt())?;
+    writeln!(context.out, "{}", drawn(&partitions(findings), []))?;
     show_node(context, findings)
 }
 

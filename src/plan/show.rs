@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Card, OpenBase, Plan};
 use crate::cluster::Exporter;
 use crate::cluster::node::{Node, Password, Sudo, WifiSecurity};
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 
 impl fmt::Display for Plan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +28,7 @@ impl fmt::Display for Plan<'_> {
             if let Some(watcher) = cards().find(|card| card.node.monitoring.is_some()) {
                 write_watch(f, &watcher.node)?;
             }
-            writeln!(f, "\n{}", node_table(cards()).trim_fmt())?;
+            writeln!(f, "\n{}", drawn(&node_table(cards()), []))?;
             let shown = if self.verbose { usize::MAX } else { 1 };
             for card in cards().take(shown) {
                 write_files(f, card, base)?;

@@ -21,6 +21,7 @@ pub fn can_ask() -> bool {
 pub fn text(question: &str, default: String) -> dialoguer::Result<String> {
     Input::with_theme(&ColorfulTheme::default())
         .with_prompt(question)
+        .show_default(!default.is_empty())
         .default(default)
         .interact_text()
 }

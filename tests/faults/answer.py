@@ -1,13 +1,15 @@
 """Runs a program on a terminal, and answers what it asks.
 
-    answer.py STEPS PROGRAM [ARG…]
+    answer.py [--size=COLUMNSxROWS] STEPS PROGRAM [ARG…]
 
 STEPS is JSON: a list of [pattern, command, answer]. Each pattern is waited for in
 what was shown since the one before; then the command runs in a shell, if there is
 one, and the answer is typed, with \\1 as in the pattern. Prints all that was shown
-and exits as the program does, or with 99 where a pattern never came.
+and exits as the program does, or with 99 where a pattern never came. With a size the
+terminal knows colours and moves its cursor; it is a dumb one otherwise.
 """
 
+import codecs
 import json
 import os
 import pty
@@ -15,16 +17,24 @@ import re
 import select
 import subprocess
 import sys
+import termios
 
 # Longer than any flash of the tests takes on a busy machine.
 PATIENCE = 120
 
-steps, program = json.loads(sys.argv[1]), sys.argv[2:]
+arguments = sys.argv[1:]
+size = arguments.pop(0).removeprefix("--size=") if arguments[0].startswith("--size=") else None
+steps, program = json.loads(arguments[0]), arguments[1:]
 pid, terminal = pty.fork()
 if pid == 0:
-    os.environ["TERM"] = "dumb"
+    os.environ["TERM"] = "xterm-256color" if size else "dumb"
+    if size:
+        columns, rows = map(int, size.split("x"))
+        termios.tcsetwinsize(0, (rows, columns))
     os.execvp(program[0], program)
 shown, since = "", 0
+# A piece may end within a character.
+decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 while True:
     if not select.select([terminal], [], [], PATIENCE)[0]:
         sys.stdout.write(f"{shown}\nnothing came within {PATIENCE} s; left: {steps}\n")
@@ -36,7 +46,7 @@ while True:
         break
     if not piece:
         break
-    shown += piece.decode(errors="replace")
+    shown += decoder.decode(piece)
     while steps and (found := re.search(steps[0][0], shown[since:])):
         _, command, answer = steps.pop(0)
         since += found.end()

@@ -9,7 +9,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use comfy_table::Table;
 use serde_json::json;
 
 use super::workspace::{Pick, Workspace};
@@ -26,7 +25,7 @@ use crate::output::{
 use crate::owner;
 use crate::plan::{Card, OpenBase, Plan};
 use crate::report::event::Sink;
-use crate::report::plain_table;
+use crate::report::{Tone, drawn, plain_table};
 
 /// What became of one node's image.
 enum Fate {
@@ -80,7 +79,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     if args.json {
         report_json(context, &plan, &fates, &handover, &notices)?;
     } else {
-        context.tell(summary(&plan, &fates).trim_fmt())?;
+        context.tell(summary(&plan, &fates))?;
     }
     for (card, fate) in plan.cards.iter().zip(&fates) {
         if let Some(problem) = fate.problem(&card.path) {
@@ -310,6 +309,13 @@ impl Fate {
         }
     }
 
+    fn tone(&self) -> Tone {
+        match self {
+            Self::Built(_) | Self::Kept(_) => Tone::Good,
+            Self::Refused | Self::Failed(..) => Tone::Bad,
+        }
+    }
+
     fn digest(&self) -> Option<Sha256Digest> {
         match self {
             Self::Built(digest) | Self::Kept(digest) => Some(*digest),
@@ -364,7 +370,7 @@ fn report_json(
     context.print_json(&report)
 }
 
-fn summary(plan: &Plan<'_>, fates: &[Fate]) -> Table {
+fn summary(plan: &Plan<'_>, fates: &[Fate]) -> String {
     let mut table = plain_table();
     table.set_header(["node", "result", "image"]);
     for (card, fate) in plan.cards.iter().zip(fates) {
@@ -374,5 +380,5 @@ fn summary(plan: &Plan<'_>, fates: &[Fate]) -> Table {
             &card.path.display().to_string(),
         ]);
     }
-    table
+    drawn(&table, fates.iter().map(|fate| (fate.word(), fate.tone())))
 }

@@ -6,6 +6,7 @@ use crate::card::{Device, Outcome, Written};
 use crate::cluster::CardState;
 use crate::commands::exit_code;
 use crate::exit::ExitCode;
+use crate::report::Tone;
 
 /// A node's card, and how it fared.
 pub(super) struct Made {
@@ -36,6 +37,14 @@ impl Made {
                 ExitCode::Interrupted => "interrupted",
                 _ => "failed",
             },
+        }
+    }
+
+    pub(super) fn tone(&self) -> Tone {
+        match self.word() {
+            "verified" => Tone::Good,
+            "not verified" | "interrupted" => Tone::Waits,
+            _ => Tone::Bad,
         }
     }
 

@@ -11,7 +11,7 @@ use super::fate::Made;
 use crate::card::{Content, Device, Kind, Size, printable, printable_path};
 use crate::commands::{Refused, Usage};
 use crate::plan::Plan;
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 use crate::ui::ask;
 
 /// A card larger than this is rather a disk: its name is to be typed.
@@ -47,7 +47,7 @@ pub(super) fn confirm(plan: &Plan<'_>, chosen: &[Chosen], out: &mut dyn Write) -
             content.to_string(),
         ]);
     }
-    writeln!(out, "{}\n", table.trim_fmt())?;
+    writeln!(out, "{}\n", drawn(&table, []))?;
     for one in chosen {
         if let Some(warning) = other_node(plan, one) {
             writeln!(out, "{warning}\n")?;
@@ -140,7 +140,7 @@ pub(super) fn table(plan: &Plan<'_>, made: &[Made]) -> String {
             read,
         ]);
     }
-    table.trim_fmt()
+    drawn(&table, made.iter().map(|one| (one.word(), one.tone())))
 }
 
 /// A line to label a card by.

@@ -12,7 +12,7 @@ use crate::cli::ImagesListArgs;
 use crate::cluster::node::PRACTICE;
 use crate::commands::Context;
 use crate::exit::ExitCode;
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 
 pub(super) fn run(context: &mut Context<'_>, args: &ImagesListArgs) -> Result<ExitCode> {
     let cache = Cache::open_default()?;
@@ -58,7 +58,7 @@ fn names(context: &mut Context<'_>, cache: &Cache, as_json: bool) -> Result<Exit
         table.add_row([image.name().to_owned(), image.boards().to_owned(), here]);
     }
     table.add_row([PRACTICE, "none: a tiny one to try cardmint with", "always"]);
-    writeln!(context.out, "{}", table.trim_fmt())?;
+    writeln!(context.out, "{}", drawn(&table, []))?;
     if !here.is_empty() {
         writeln!(context.out)?;
     }

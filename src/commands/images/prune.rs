@@ -11,7 +11,7 @@ use crate::base::prune::{self, Item, Kind, Limits};
 use crate::cli::ImagesPruneArgs;
 use crate::commands::{Context, Usage};
 use crate::exit::ExitCode;
-use crate::report::plain_table;
+use crate::report::{drawn, plain_table};
 use crate::ui::ask;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -100,7 +100,7 @@ fn show(context: &mut Context<'_>, items: &[Item]) -> Result<()> {
             ago(item.last_used),
         ]);
     }
-    writeln!(context.out, "{}", table.trim_fmt())?;
+    writeln!(context.out, "{}", drawn(&table, []))?;
     Ok(())
 }
 

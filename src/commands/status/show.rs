@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use comfy_table::Table;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::cluster::monitoring::{GRAFANA_PORT, PROMETHEUS_PORT};
-use crate::report::plain_table;
+use crate::report::{Tone, drawn, plain_table};
 use crate::status::{By, Found, Options, Outcome, Reach, Route, State, Told, Wanted};
 
 /// A row of the live board.
@@ -27,7 +26,7 @@ pub(super) fn row(state: &State, found: &Found) -> String {
 
 /// The table, then what is to be said about single nodes and the watch.
 pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {
-    writeln!(out, "{}", nodes(options, outcome).trim_fmt())?;
+    writeln!(out, "{}", nodes(options, outcome))?;
     for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
         for line in remarks(wanted, found, state) {
             writeln!(out, "{}: {line}", wanted.hostname)?;
@@ -47,7 +46,7 @@ pub(super) fn all(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> 
 }
 
 /// A row for each node.
-fn nodes(options: &Options, outcome: &Outcome) -> Table {
+fn nodes(options: &Options, outcome: &Outcome) -> String {
     let is_watched = options
         .nodes
         .iter()
@@ -92,7 +91,19 @@ fn nodes(options: &Options, outcome: &Outcome) -> Table {
         }
         table.add_row(cells);
     }
-    table
+    let words = outcome
+        .nodes
+        .iter()
+        .map(|(_, state)| (state.word(), tone(state)));
+    drawn(&table, words)
+}
+
+fn tone(state: &State) -> Tone {
+    match state {
+        State::Ready => Tone::Good,
+        State::Absent(_) | State::Starting(_) | State::Unwell(_) => Tone::Waits,
+        State::Failed(_) | State::LockedOut(_) | State::Impostor(_) => Tone::Bad,
+    }
 }
 
 fn watch(out: &mut dyn Write, options: &Options, outcome: &Outcome) -> io::Result<()> {

@@ -21,7 +21,8 @@
 //!   `cluster` (in `~/picluster`, made by `init`, its image here), `monitoring` (node 0 watches),
 //!   `built`, `handover`, `flashed` (four cards; `cluster.lock` knows them), `card` or
 //!   `cards` (`/dev/sda`, or also b, c and d, are what stands in for cards: they want
-//!   `--allow-fixed`).
+//!   `--allow-fixed`). Or `nodes`: four that are well, in a network in which the session
+//!   takes place; `ssh`, `ansible` and `status` reach them, without rights to `sudo`.
 //! - `<!-- runs as: COMMAND -->` is run instead of the first command that it can stand for:
 //!   one of the same program and subcommand, all of whose flags it has. So what
 //!   wants hardware, a terminal or nodes runs with other values or more flags, and
@@ -36,12 +37,18 @@
 //! - `<!-- toml: other -->`: keys of something else than a manifest.
 //!
 //! `CARDMINT_DOCUMENT=docs/images.md cargo test --test it documents` runs one document.
+//!
+//! The pictures of docs/screens are made of what the program shows at a terminal, and
+//! compared with it; `CARDMINT_SCREENS=new cargo test --test it screens` makes them anew.
 
 mod blocks;
 mod markdown;
+mod names;
 mod programs;
+mod screens;
 mod session;
 mod stage;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -118,9 +125,14 @@ fn play(document: &Document, internet: &Internet) -> Vec<String> {
     let mut stage = None;
     for block in &document.blocks {
         if let Some(words) = block.directive("stage") {
-            stage = Some(Stage::set(internet, words));
+            stage = Stage::set(internet, words);
+        } else if stage.is_none() {
+            stage = Stage::set(internet, "empty");
         }
-        let stage = stage.get_or_insert_with(|| Stage::set(internet, "empty"));
+        let Some(stage) = &mut stage else {
+            eprintln!("skipped: the rest of {}", document.name);
+            break;
+        };
         problems.extend(unknown(block));
         blocks::write_files(block, stage);
         let found = match block.language.as_str() {

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::harness::{Loop, Run, Scratch, base};
 use crate::images::Publisher;
 use crate::server::{Answer, Content};
+use crate::status::network::Network;
 
 /// What a document calls its reader.
 const HOME: &str = "/home/ana";
@@ -80,28 +81,44 @@ pub(super) struct Stage<'i> {
     internet: &'i Internet,
     scratch: Scratch,
     cards: Vec<Card>,
+    network: Option<Network>,
     /// Where the session is now.
     pub(super) at: PathBuf,
 }
 
 impl<'i> Stage<'i> {
-    /// A stage on which all of `words` is so.
-    pub(super) fn set(internet: &'i Internet, words: &str) -> Self {
+    /// A stage on which all of `words` is so. `None` where that cannot be.
+    pub(super) fn set(internet: &'i Internet, words: &str) -> Option<Self> {
         let scratch = Scratch::new();
         let at = scratch.path("home");
         let mut stage = Self {
             internet,
             scratch,
             cards: Vec::new(),
+            network: None,
             at,
         };
+        if words.split_whitespace().any(|word| word == "nodes") {
+            let network = Network::well()?;
+            stage.at = network.cluster().to_owned();
+            stage.network = Some(network);
+            return Some(stage);
+        }
         let ssh = stage.at.join(".ssh");
         fs::create_dir(&ssh).expect("a directory");
         stage.prepare("ssh-keygen -q -t ed25519 -N '' -C ana@desk -f .ssh/id_ed25519");
         for word in words.split_whitespace() {
             stage.add(word);
         }
-        stage
+        Some(stage)
+    }
+
+    fn home(&self) -> PathBuf {
+        let cluster = self.network.as_ref().map(|network| network.cluster());
+        match cluster.and_then(Path::parent) {
+            Some(home) => home.to_owned(),
+            None => self.scratch.path("home"),
+        }
     }
 
     fn add(&mut self, word: &str) {
@@ -135,6 +152,13 @@ impl<'i> Stage<'i> {
         }
     }
 
+    /// Whether its cards are devices; where nobody may make those, they are files.
+    pub(super) fn has_devices(&self) -> bool {
+        self.cards
+            .iter()
+            .all(|card| matches!(card, Card::Device(_)))
+    }
+
     /// A card full of old bytes.
     fn insert(&mut self, number: usize) {
         let path = self.scratch.path(&format!("sd{number}"));
@@ -160,30 +184,38 @@ impl<'i> Stage<'i> {
             };
             names.insert(path.to_owned(), format!("/dev/sd{letter}"));
         }
-        let home = self.scratch.path("home");
+        let home = self.home();
         names.insert(home.to_str().expect("UTF-8").to_owned(), HOME.to_owned());
         names
     }
 
     /// Runs a line as a reader would. What it prints is in `stdout`, all of it.
     pub(super) fn run(&mut self, line: &str) -> Run {
-        self.run_answering(line, "")
+        self.run_with(line, &[])
     }
 
-    /// The same at a terminal, on which `steps` are answered, as tests/faults/answer.py
-    /// takes them.
-    pub(super) fn run_answering(&mut self, line: &str, steps: &str) -> Run {
+    /// The same at a terminal of a size (`80x25`), on which `steps` are answered as
+    /// tests/faults/answer.py takes them. Without a size it is a dumb one.
+    pub(super) fn run_at_terminal(&mut self, line: &str, steps: &str, size: Option<&str>) -> Run {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
+        let size = size.map(|size| format!("--size={size}"));
+        let mut before = vec!["python3", script];
+        before.extend(size.as_deref());
+        before.push(steps);
+        self.run_with(line, &before)
+    }
+
+    fn run_with(&mut self, line: &str, before: &[&str]) -> Run {
         const SHELL: &str = "cd \"$1\" && eval \"$2\"; code=$?; pwd >\"$3\"; exit $code";
         let names = self.names();
         let line = names.iter().fold(line.to_owned(), |line, (ours, theirs)| {
             line.replace(theirs, ours)
         });
-        let mut command = Command::new("timeout");
-        command.arg("120");
-        if !steps.is_empty() {
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
-            command.args(["python3", script, steps]);
-        }
+        let mut command = match &self.network {
+            Some(network) => network.enter(),
+            None => Command::new("env"),
+        };
+        command.args(["timeout", "120"]).args(before);
         let after = self.scratch.path("at");
         let program = Path::new(env!("CARGO_BIN_EXE_cardmint"));
         let ours = program.parent().expect("its folder").display();
@@ -193,7 +225,7 @@ impl<'i> Stage<'i> {
             .env_clear()
             .envs(self.internet.publisher.environment())
             .env("PATH", format!("{ours}:/usr/sbin:/usr/bin:/sbin:/bin"))
-            .env("HOME", self.scratch.path("home"))
+            .env("HOME", self.home())
             .env("USER", "ana")
             .env("LC_ALL", "C.UTF-8")
             .stdin(std::process::Stdio::null())
@@ -202,14 +234,20 @@ impl<'i> Stage<'i> {
         if let Ok(at) = fs::read_to_string(after) {
             self.at = at.trim_end().into();
         }
-        run.stdout = names.iter().fold(run.stdout, |text, (ours, theirs)| {
-            let (ours_short, theirs_short) = (ours.rsplit('/').next(), theirs.rsplit('/').next());
-            let text = text.replace(ours, theirs);
-            match (ours.starts_with("/dev/"), ours_short, theirs_short) {
-                (true, Some(ours), Some(theirs)) => text.replace(ours, theirs),
-                _ => text,
-            }
-        });
+        run.stdout = names.iter().fold(run.stdout, told_as);
         run
+    }
+}
+
+/// What was printed, with our name of a thing as documents have it.
+fn told_as(text: String, (ours, theirs): (&String, &String)) -> String {
+    // Columns stay below their heads.
+    let wide = format!("{theirs:<width$}  ", width = ours.len());
+    let text = text
+        .replace(&format!("{ours}  "), &wide)
+        .replace(ours, theirs);
+    match (ours.strip_prefix("/dev/"), theirs.strip_prefix("/dev/")) {
+        (Some(ours), Some(theirs)) => text.replace(ours, theirs),
+        _ => text,
     }
 }

@@ -1,4 +1,4 @@
-mod network;
+pub(crate) mod network;
 
 use std::thread;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! alone; a node_exporter and a Prometheus.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Run, Scratch, has, is_root, node_file, tool};
+use crate::harness::{Run, Scratch, base, has, is_root, node_file, tool};
 
 /// Makes the network and the machines, and ends them when standard input does,
 /// which it does also if the test is killed.
@@ -33,10 +34,23 @@ machine() {
         hostname "$1"
         mkdir -p /boot/firmware
         mount --bind "$2/boot" /boot/firmware
+        if [ -e "$2/uptime" ]; then mount --bind "$2/uptime" /proc/uptime; fi
         if [ -d /sys/class/thermal ]; then mount --bind "$2/thermal" /sys/class/thermal; fi
         exec /usr/sbin/sshd -D -e -f "$2/sshd_config"
     ' sh "$1" "$PWD/$1" </dev/null >"$1/log" 2>&1 &
 }
+if [ -e addresses ]; then
+    while read -r name address; do
+        ip addr add "$address/32" dev lo
+        machine "$name"
+        prometheus-node-exporter --web.listen-address="$address:9100" \
+            </dev/null 2>"$name/exporter.log" &
+    done <addresses
+    read -r name address <addresses
+    prometheus --config.file=prometheus.yml --web.listen-address="$address:9090" \
+        --storage.tsdb.path=data </dev/null >prometheus.log 2>&1 &
+    exec cat
+fi
 for name in raspberrypi0 raspberrypi1 raspberrypi2; do
     machine "$name"
 done
@@ -64,15 +78,22 @@ prometheus --config.file=prometheus.yml --web.listen-address=127.0.0.2:9090 \
 cat
 "#;
 
-pub(super) struct Network {
+pub(crate) struct Network {
     scratch: Scratch,
+    /// The cluster's directory.
+    cluster: PathBuf,
     dir: PathBuf,
     child: Child,
 }
 
+/// A login on the machines, and the names of the machines.
+struct Etc<'a> {
+    user: &'a str,
+    hosts: &'a str,
+}
+
 impl Network {
-    /// `None` where it cannot be made.
-    pub(super) fn start() -> Option<Self> {
+    fn can_be_made() -> bool {
         let programs = [
             "sshd",
             "ip",
@@ -80,11 +101,17 @@ impl Network {
             "prometheus",
             "prometheus-node-exporter",
         ];
-        if !programs.into_iter().all(has) {
-            return None;
-        }
-        if !is_root() || tool("unshare", &["--mount", "--net", "true"]).code != 0 {
+        let can = is_root() && tool("unshare", &["--mount", "--net", "true"]).code == 0;
+        if !can {
             eprintln!("skipped: making networks takes root");
+        }
+        can && programs.into_iter().all(has)
+    }
+
+    /// Machines that are well, ail, or are not who they should be. `None` where it
+    /// cannot be made.
+    pub(super) fn start() -> Option<Self> {
+        if !Self::can_be_made() {
             return None;
         }
         let scratch = Scratch::cluster("bookworm-arm64", |text| {
@@ -96,7 +123,14 @@ impl Network {
         scratch.cardmint(&["build"]).expect(0);
         let dir = scratch.path("net");
         fs::create_dir(&dir).expect("a directory");
-        write_etc(&dir, &scratch);
+        let hosts = "127.0.0.1 localhost\n127.0.0.2 raspberrypi0.lan\n\
+                     127.0.0.3 raspberrypi1.lan\n127.0.0.4 raspberrypi2.lan\n";
+        let etc = Etc {
+            user: "alice",
+            hosts,
+        };
+        write_etc(&dir, &scratch, &etc);
+        let cluster = scratch.path("c");
         // The third has the card of the fourth.
         for (machine, card, address, report) in [
             (
@@ -114,14 +148,64 @@ impl Network {
             ("raspberrypi2", 3, "127.0.0.4", "result ok\n"),
             ("raspberrypi4", 4, "10.88.0.2", ""),
         ] {
-            make_machine(&dir.join(machine), &scratch, card, address);
+            make_machine(&dir.join(machine), &cluster, card, address);
             if !report.is_empty() {
                 let text = format!("cardmint report 1\nnode {machine}\n{report}");
                 fs::write(dir.join(machine).join("boot/cardmint-report.txt"), text)
                     .expect("a file");
             }
         }
-        let config = fs::read_to_string(scratch.path("c/handover/prometheus.yml")).expect("a file");
+        let network = Self::run(scratch, cluster, dir);
+        network.await_up(&["0", "4"], &["ready", "starting"]);
+        Some(network)
+    }
+
+    /// Four machines that are well, as cards in `~/picluster` made them.
+    pub(crate) fn well() -> Option<Self> {
+        if !Self::can_be_made() {
+            return None;
+        }
+        let scratch = Scratch::new();
+        let cluster = scratch.path("home/picluster");
+        let at = cluster.to_str().expect("UTF-8");
+        let image = base("bookworm-arm64");
+        let image = image.to_str().expect("UTF-8");
+        scratch
+            .cardmint(&["init", "--yes", "--image", image, at])
+            .expect(0);
+        let manifest = cluster.join("cluster.toml");
+        let text = fs::read_to_string(&manifest).expect("a manifest");
+        let watched = "\n[monitoring]\nnode_exporter = true\nhost = 0\ndocker = false\n";
+        fs::write(manifest, text + watched).expect("a manifest");
+        scratch.cardmint(&["build", "-C", at]).expect(0);
+        let dir = scratch.path("net");
+        fs::create_dir(&dir).expect("a directory");
+        let (mut hosts, mut addresses) = ("127.0.0.1 localhost\n".to_owned(), String::new());
+        for card in 0..4 {
+            let (machine, address) = (
+                format!("raspberrypi{card}"),
+                format!("192.168.1.{}", 20 + card),
+            );
+            hosts += &format!("{address} {machine}.lan\n");
+            addresses += &format!("{machine} {address}\n");
+            make_machine(&dir.join(&machine), &cluster, card, &address);
+            let report = format!("cardmint report 1\nnode {machine}\nresult ok\n");
+            fs::write(dir.join(&machine).join("uptime"), "435.00 1200.00\n").expect("a file");
+            fs::write(dir.join(machine).join("boot/cardmint-report.txt"), report).expect("a file");
+        }
+        fs::write(dir.join("addresses"), addresses).expect("a file");
+        let etc = Etc {
+            user: "pi",
+            hosts: &hosts,
+        };
+        write_etc(&dir, &scratch, &etc);
+        let network = Self::run(scratch, cluster, dir);
+        network.await_up(&["0", "1", "2", "3"], &["ready"; 4]);
+        Some(network)
+    }
+
+    fn run(scratch: Scratch, cluster: PathBuf, dir: PathBuf) -> Self {
+        let config = fs::read_to_string(cluster.join("handover/prometheus.yml")).expect("a file");
         let faster = config.replace("scrape_interval: 15s", "scrape_interval: 1s");
         fs::write(dir.join("prometheus.yml"), faster).expect("a file");
         let child = Command::new("unshare")
@@ -132,13 +216,27 @@ impl Network {
             .stdin(Stdio::piped())
             .spawn()
             .expect("unshare");
-        let network = Self {
+        Self {
             scratch,
+            cluster,
             dir,
             child,
-        };
-        network.await_up();
-        Some(network)
+        }
+    }
+
+    /// The cluster's directory, below a home.
+    pub(crate) fn cluster(&self) -> &Path {
+        &self.cluster
+    }
+
+    /// A command that runs what follows within.
+    pub(crate) fn enter(&self) -> Command {
+        let pid = self.child.id().to_string();
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--net", "--mount", "--target", &pid])
+            .arg(format!("--wdns={}", self.cluster.display()));
+        command
     }
 
     /// Changes the manifest.
@@ -151,12 +249,9 @@ impl Network {
 
     /// `cardmint status` from within.
     pub(super) fn status(&self, args: &[&str]) -> Run {
-        let pid = self.child.id().to_string();
         let inner = self.scratch.command(&[]);
-        let mut command = Command::new("nsenter");
+        let mut command = self.enter();
         command
-            .args(["--net", "--mount", "--target", &pid])
-            .arg(format!("--wdns={}", self.scratch.path("c").display()))
             .arg(inner.get_program())
             .arg("status")
             .args(args)
@@ -175,14 +270,16 @@ impl Network {
 
     /// Until Prometheus has scraped, which is the last to be up, and multicast
     /// DNS answers.
-    fn await_up(&self) {
+    fn await_up(&self, nodes: &[&str], states: &[&str]) {
         let began = Instant::now();
+        let mut arguments = vec!["--json"];
+        arguments.extend(nodes);
         loop {
-            let run = self.status(&["--json", "0", "4"]);
+            let run = self.status(&arguments);
             // Before the network is there, there is nothing to read.
             if let Ok(report) = serde_json::from_str::<Value>(&run.stdout) {
-                let (first, last) = (&report["nodes"][0], &report["nodes"][1]);
-                if first["state"] == "ready" && last["state"] == "starting" {
+                let found = report["nodes"].as_array().expect("nodes");
+                if found.iter().map(|node| &node["state"]).eq(states) {
                     return;
                 }
             }
@@ -214,18 +311,13 @@ impl Drop for Network {
 }
 
 /// Names that these machines have, and an account to log in to.
-fn write_etc(dir: &Path, scratch: &Scratch) {
+fn write_etc(dir: &Path, scratch: &Scratch, wanted: &Etc<'_>) {
     let etc = dir.join("etc");
     fs::create_dir(&etc).expect("a directory");
     let home = scratch.path("home");
     let write = |name: &str, text: String| fs::write(etc.join(name), text).expect("a file");
     let host = |name| fs::read_to_string(format!("/etc/{name}")).expect("a file");
-    write(
-        "hosts",
-        "127.0.0.1 localhost\n127.0.0.2 raspberrypi0.lan\n127.0.0.3 raspberrypi1.lan\n\
-         127.0.0.4 raspberrypi2.lan\n"
-            .to_owned(),
-    );
+    write("hosts", wanted.hosts.to_owned());
     // Nobody answers there.
     write(
         "resolv.conf",
@@ -235,30 +327,33 @@ fn write_etc(dir: &Path, scratch: &Scratch) {
         "nsswitch.conf",
         "passwd: files\nshadow: files\nhosts: files dns\n".to_owned(),
     );
-    let account = format!("alice:x:64999:64999::{}:/bin/sh\n", home.display());
+    let user = wanted.user;
+    let account = format!("{user}:x:64999:64999::{}:/bin/sh\n", home.display());
     write("passwd", host("passwd") + &account);
-    write("shadow", host("shadow") + "alice:*:1::::::\n");
+    write("shadow", host("shadow") + &format!("{user}:*:1::::::\n"));
     tool("chmod", &["755", scratch.path("").to_str().expect("UTF-8")]).expect(0);
 }
 
 /// What sshd needs, with the host key of a card.
-fn make_machine(dir: &Path, scratch: &Scratch, card: u32, address: &str) {
+fn make_machine(dir: &Path, cluster: &Path, card: u32, address: &str) {
     fs::create_dir_all(dir.join("boot")).expect("a directory");
     fs::create_dir_all(dir.join("thermal/thermal_zone0")).expect("a directory");
     fs::write(dir.join("thermal/thermal_zone0/temp"), "48312\n").expect("a file");
-    let image = scratch.path(&format!("c/images/raspberrypi{card}.img"));
+    let image = cluster.join(format!("images/raspberrypi{card}.img"));
     let key = node_file(&image, "/etc/ssh/cardmint_host_ed25519_key");
     let key = String::from_utf8(key).expect("UTF-8");
     let name = dir
         .file_name()
         .and_then(|name| name.to_str())
         .expect("UTF-8");
-    let key = scratch.write_secret(&format!("net/{name}/key"), &key);
-    let authorized = scratch.path("c/id_ed25519.pub");
+    let path = dir.join("key");
+    fs::write(&path, key).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let authorized = cluster.join("id_ed25519.pub");
     let config = format!(
         "ListenAddress {address}\nPort 22\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
          UsePAM no\nPasswordAuthentication no\nPidFile none\n",
-        key.display(),
+        path.display(),
         authorized.display()
     );
     fs::write(dir.join("sshd_config"), config).expect("a file");
