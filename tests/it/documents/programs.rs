@@ -2,13 +2,16 @@
 
 use crate::harness::{has, tool};
 
+/// What is looked at where a command is not run.
+pub(super) type Check = fn(&str) -> Result<(), String>;
+
 /// What becomes of a command.
 pub(super) enum Program {
     Runs,
     /// A tool that not everybody has, and that is skipped here.
     NotHere,
     /// Not run; looked at instead.
-    Only(fn(&str) -> Result<(), String>),
+    Only(Check),
 }
 
 /// Commands that run as they are, or as their stand-ins say.
@@ -49,7 +52,7 @@ const TOOLS: [&str; 5] = [
 ];
 
 /// Commands that are not run, by how they begin, and why.
-const LOOKED_AT: [(&str, &str, fn(&str) -> Result<(), String>); 6] = [
+const LOOKED_AT: [(&str, &str, Check); 6] = [
     ("cargo build", "CI does it all day", cargo_knows),
     (
         "cargo install",
