@@ -2,6 +2,9 @@
 
 use crate::harness::{has, tool};
 
+/// What is looked at where a command is not run.
+pub(super) type Check = fn(&str) -> Result<(), String>;
+
 /// What becomes of a command.
 pub(super) enum Program {
     Runs,

@@ -234,13 +234,15 @@ impl<'i> Stage<'i> {
         if let Ok(at) = fs::read_to_string(after) {
             self.at = at.trim_end().into();
         }
-        run.stdout = names.iter().fold(run.stdout, told_as);
+        for (ours, theirs) in &names {
+            run.stdout = told_as(&run.stdout, ours, theirs);
+        }
         run
     }
 }
 
 /// What was printed, with our name of a thing as documents have it.
-fn told_as(text: String, (ours, theirs): (&String, &String)) -> String {
+fn told_as(text: &str, ours: &str, theirs: &str) -> String {
     // Columns stay below their heads.
     let wide = format!("{theirs:<width$}  ", width = ours.len());
     let text = text
