@@ -78,7 +78,7 @@ pub(super) fn xz_index(bytes: &[u8]) {
 /// Where what is read differs from what liblzma makes of the whole file, or depends
 /// on the way it is read.
 pub(super) fn xz_block(bytes: &[u8]) {
-    read_both_ways(bytes.to_vec());
+    read_both_ways(bytes);
     let mut input = Input(bytes);
     let kind = input.u8();
     let flags = [0, CHECKS[usize::from(kind) % CHECKS.len()]];
@@ -98,11 +98,11 @@ pub(super) fn xz_block(bytes: &[u8]) {
         file.resize(end, 0);
     }
     file.extend(trailer::index_and_footer(&records, flags));
-    read_both_ways(file);
+    read_both_ways(&file);
 }
 
-fn read_both_ways(file: Vec<u8>) {
-    let Ok(base) = XzBase::open(Arc::new(MemBase(file.clone()))) else {
+fn read_both_ways(file: &[u8]) {
+    let Ok(base) = XzBase::open(Arc::new(MemBase(file.to_vec()))) else {
         return;
     };
     if base.len() > MAX_LEN {
@@ -120,7 +120,7 @@ fn read_both_ways(file: Vec<u8>) {
     // What takes up far more than it unpacks to is refused, though liblzma takes it.
     if by_pieces.is_ok() {
         assert!(ours.is_ok() && read == pieces);
-        assert!(whole(&file) == Some(pieces));
+        assert!(whole(file) == Some(pieces));
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn record(bytes: &[u8]) {
 /// # Panics
 /// Where it is carried as something else.
 pub(super) fn exporter(bytes: &[u8]) {
-    carry(bytes.to_vec());
+    carry(bytes);
     for name in [
         "control.tar",
         "control.tar.gz",
@@ -139,12 +139,12 @@ pub(super) fn exporter(bytes: &[u8]) {
             deb.extend(content);
             deb.extend(std::iter::repeat_n(b'\n', len % 2));
         }
-        carry(deb);
+        carry(&deb);
     }
 }
 
-fn carry(bytes: Vec<u8>) {
-    let Ok(file) = ExporterFile::new("exporter", bytes.clone()) else {
+fn carry(bytes: &[u8]) {
+    let Ok(file) = ExporterFile::new("exporter", bytes.to_vec()) else {
         return;
     };
     let carried = match file.kind {

@@ -7,6 +7,10 @@
     clippy::expect_used,
     reason = "a broken promise has to panic"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "lengths here are bounded before"
+)]
 
 mod base;
 mod boot;
