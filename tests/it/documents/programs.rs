@@ -14,9 +14,6 @@ pub(super) enum Program {
     Only(Check),
 }
 
-/// Looks at a command that is not run.
-type Check = fn(&str) -> Result<(), String>;
-
 /// Commands that run as they are, or as their stand-ins say.
 const RUN: [&str; 25] = [
     "cardmint",
