@@ -53,7 +53,7 @@ const TOOLS: [&str; 5] = [
 ];
 
 /// Commands that are not run, by how they begin, and why.
-const LOOKED_AT: [(&str, &str, Check); 14] = [
+const LOOKED_AT: [(&str, &str, Check); 15] = [
     ("cargo build", "CI does it all day", cargo_knows),
     (
         "cargo install",
@@ -84,6 +84,7 @@ const LOOKED_AT: [(&str, &str, Check); 14] = [
     ("tests/run", "CI runs it", phases_exist),
     ("fuzz/run", "takes as long as it is told to", nothing),
     ("packaging/deb", "tests/package/run packages", nothing),
+    ("rustup target add", "the network", nothing),
     ("git clone", "the network", nothing),
     ("sudo apt install", "installs", nothing),
     ("kubectl", "a cluster of Kubernetes", nothing),
