@@ -83,7 +83,7 @@ const LOOKED_AT: [(&str, &str, Check); 15] = [
     ),
     ("tests/run", "CI runs it", phases_exist),
     ("fuzz/run", "takes as long as it is told to", nothing),
-    ("packaging/deb", "tests/package/run packages", nothing),
+    ("packaging/", "tests/package/run packages", nothing),
     ("rustup target add", "the network", nothing),
     ("git clone", "the network", nothing),
     ("sudo apt install", "installs", nothing),
