@@ -4,7 +4,7 @@
 //! # The one idea: a card is `base + overlay`
 //!
 //! The stock image, the **base**, is never modified. For each node we compute
-//! an **overlay**: the few hundred KB of sectors that differ, made by editing
+//! an **overlay**: the sectors that differ, some 30 KB, made by editing
 //! the boot partition through a copy-on-write view of the base. Everything else
 //! is a way of reading `base + overlay` in order.
 //!
@@ -43,7 +43,8 @@
 //! card is in [`provision`] (the files) and [`overlay::edit`] (the sectors); what decides
 //! how fast they are made, in `output/fan_out.rs` and [`card::engine`]. Each room uses only
 //! rooms below it, and a test has their order. `docs/design.md` says why things are as
-//! they are, `docs/first-boot.md` what a node does with its files.
+//! they are, `docs/first-boot.md` what a node does with its files, `CONTRIBUTING.md` how an
+//! OS generation, a board, a key or a command is added.
 
 #![cfg_attr(
     test,

@@ -133,3 +133,32 @@ fn each_target_is_a_program_and_has_a_corpus_and_a_row_in_the_readme() {
         );
     }
 }
+
+#[test]
+fn the_lock_of_the_targets_has_every_dependency() {
+    let Some(folder) = folder() else { return };
+    let read = |path: PathBuf| -> toml::Table {
+        toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let lock = read(folder.join("Cargo.lock"));
+    let packages = lock["package"].as_array().unwrap();
+    let ours = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("cardmint"))
+        .unwrap();
+    // Where a name is there twice, its version follows.
+    let locked: BTreeSet<&str> = ours["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|name| name.as_str()?.split(' ').next())
+        .collect();
+    let manifest = read(folder.join("../Cargo.toml"));
+    for (name, value) in manifest["dependencies"].as_table().unwrap() {
+        let package = value.get("package").and_then(toml::Value::as_str);
+        assert!(
+            locked.contains(package.unwrap_or(name)),
+            "fuzz/Cargo.lock has no {name}: cargo update --workspace --manifest-path fuzz/Cargo.toml"
+        );
+    }
+}

@@ -2,12 +2,12 @@
 //!
 //! The signs were read from pi-gen's tags and the packages
 //! `raspberrypi-sys-mods` and `raspi-config`; `docs/first-boot.md` lists them.
+//! Signs tell the generation and which of its releases an image is; what all its
+//! releases have in common is in [`Generation::traits`].
 
 use super::boot::BootPartition;
-use super::os::{Arch, Generation, Mechanism, Os};
+use super::os::{Arch, Generation, Mechanism, Os, Userconf};
 
-/// First image whose userconf package lets `userconf.txt` create a user.
-const FIRST_USERCONF: &str = "2022-04-04";
 /// First Bullseye image.
 const FIRST_BULLSEYE: &str = "2021-10-30";
 /// The one Trixie release whose cloud-init seeds were left out of the image.
@@ -16,6 +16,10 @@ const TRIXIE_WITHOUT_SEEDS: &str = "2025-10-01";
 const INIT_RESIZE: &str = "init=/usr/lib/raspi-config/init_resize.sh";
 /// `init=` of later Bullseye and of Bookworm.
 const INIT_SYS_MODS: &str = "init=/usr/lib/raspberrypi-sys-mods/firstboot";
+/// Trixie's token for its initramfs.
+const RESIZE: &str = "resize";
+/// What a first boot takes off the kernel command line, whichever the generation.
+const FIRST_BOOT_TOKENS: [&str; 3] = [RESIZE, INIT_SYS_MODS, INIT_RESIZE];
 
 /// Why a base cannot be provisioned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,18 +74,14 @@ pub fn detect(boot: &BootPartition, forced: Option<Mechanism>) -> Result<Os, Det
         }
     };
     let boot_mount = match generation {
-        Some(Generation::Buster | Generation::Bullseye) => "/boot",
-        Some(_) => "/boot/firmware",
+        Some(generation) => generation.traits().boot_mount,
         None if mechanism == Mechanism::CloudInit || signs.has_initramfs() => "/boot/firmware",
         None => "/boot",
     };
-    let userconf = match generation {
-        None | Some(Generation::Buster) => false,
-        Some(Generation::Bullseye) => signs
-            .release
-            .as_deref()
-            .is_some_and(|date| date >= FIRST_USERCONF),
-        Some(Generation::Bookworm | Generation::Trixie) => true,
+    let userconf = match generation.map_or(Userconf::Never, |it| it.traits().userconf) {
+        Userconf::Never => false,
+        Userconf::From(first) => signs.is_from(first),
+        Userconf::Always => true,
     };
     Ok(Os {
         generation,
@@ -122,41 +122,47 @@ impl Signs<'_> {
     }
 
     fn has_first_boot_token(&self) -> bool {
-        self.has_token("resize") || self.has_token(INIT_SYS_MODS) || self.has_token(INIT_RESIZE)
+        FIRST_BOOT_TOKENS
+            .into_iter()
+            .any(|token| self.has_token(token))
     }
 
+    /// Whether it was released on this day or later. Not where no date is told.
+    fn is_from(&self, day: &str) -> bool {
+        self.release.as_deref().is_some_and(|date| date >= day)
+    }
+
+    /// Newest first, since a generation keeps signs of those before it: a new one goes on
+    /// top, with a sign that the others lack and that a first boot leaves in place. Until
+    /// then its images count as the newest generation whose signs they have.
     fn generation(&self) -> Generation {
         let has_init = self
             .cmdline
             .split_whitespace()
             .any(|word| word.starts_with("init="));
-        if self.has_seeds() || (self.has_token("resize") && !has_init) {
+        if self.has_seeds() || (self.has_token(RESIZE) && !has_init) {
             Generation::Trixie
         } else if self.has_initramfs() {
             // A booted image without seeds may be a Trixie of 2025-10-01; what
             // we write for Bookworm works there too.
             Generation::Bookworm
-        } else if self.has_token(INIT_SYS_MODS) {
+        } else if self.has_token(INIT_SYS_MODS)
+            || (self.is_from(FIRST_BULLSEYE) && self.config.contains("vc4-kms-v3d"))
+        {
             Generation::Bullseye
         } else {
-            let recent = self
-                .release
-                .as_deref()
-                .is_some_and(|date| date >= FIRST_BULLSEYE);
-            if recent && self.config.contains("vc4-kms-v3d") {
-                Generation::Bullseye
-            } else {
-                Generation::Buster
-            }
+            Generation::Buster
         }
     }
 
+    /// An image with cloud-init takes its settings by it, except for one release.
     fn mechanism(&self, generation: Generation) -> Mechanism {
         let without_seeds =
             !self.has_seeds() && self.release.as_deref() == Some(TRIXIE_WITHOUT_SEEDS);
-        match generation {
-            Generation::Trixie if !without_seeds => Mechanism::CloudInit,
-            _ => Mechanism::Firstrun,
+        if generation.traits().cloud_init && !without_seeds {
+            Mechanism::CloudInit
+        } else {
+            Mechanism::Firstrun
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`disk`] finds the partitions and [`boot`] reads what counts on the boot partition;
 //! from these names and texts [`detect`] tells which system it is ([`os`]), and [`board`]
 //! which boards it boots. [`used`] tells which ranges hold data. A new OS generation
-//! starts here.
+//! starts with a row in [`os`] and a sign in [`detect`]; CONTRIBUTING.md has the rest.
 
 pub mod board;
 pub mod boot;

@@ -3,28 +3,92 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A generation of Raspberry Pi OS, by the Debian release it is made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Generation {
+/// What holds for every image of a generation. What differs between its releases is told
+/// from their files, in [`super::detect`].
+#[derive(Debug)]
+pub struct Traits {
+    /// Debian's name for the release: `Trixie`.
+    pub name: &'static str,
+    /// Where the running system mounts the boot partition.
+    pub boot_mount: &'static str,
+    /// Whether cloud-init is installed. It takes the settings then, and must be stopped
+    /// where they come by another way.
+    pub cloud_init: bool,
+    /// Which images make a user of `userconf.txt`.
+    pub userconf: Userconf,
+}
+
+/// Which images of a generation make a user of `userconf.txt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Userconf {
+    /// None.
+    Never,
+    /// Those released on this day, `YYYY-MM-DD`, or later.
+    From(&'static str),
+    /// All.
+    Always,
+}
+
+/// One row for a generation, oldest first. So none is without its traits, and none is
+/// missing from [`Generation::ALL`], by which tests look for it in all other lists.
+macro_rules! generations {
+    ($($(#[$doc:meta])* $variant:ident: $traits:expr,)+) => {
+        /// A generation of Raspberry Pi OS, by the Debian release it is made from.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Generation {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Generation {
+            /// Every generation, oldest first.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// What holds for every image of it.
+            #[must_use]
+            pub fn traits(self) -> &'static Traits {
+                match self {
+                    $(Self::$variant => &const { $traits },)+
+                }
+            }
+        }
+    };
+}
+
+generations! {
     /// Debian 10: images of 2020-02 to 2021-05, and "legacy" ones to 2023-05.
-    Buster,
+    Buster: Traits {
+        name: "Buster",
+        boot_mount: "/boot",
+        cloud_init: false,
+        userconf: Userconf::Never,
+    },
     /// Debian 11: images of 2021-10 to 2024-07.
-    Bullseye,
+    Bullseye: Traits {
+        name: "Bullseye",
+        boot_mount: "/boot",
+        cloud_init: false,
+        userconf: Userconf::From("2022-04-04"),
+    },
     /// Debian 12: images from 2023-10 on.
-    Bookworm,
+    Bookworm: Traits {
+        name: "Bookworm",
+        boot_mount: "/boot/firmware",
+        cloud_init: false,
+        userconf: Userconf::Always,
+    },
     /// Debian 13: images from 2025-10 on.
-    Trixie,
+    Trixie: Traits {
+        name: "Trixie",
+        boot_mount: "/boot/firmware",
+        cloud_init: true,
+        userconf: Userconf::Always,
+    },
 }
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Buster => "Buster",
-            Self::Bullseye => "Bullseye",
-            Self::Bookworm => "Bookworm",
-            Self::Trixie => "Trixie",
-        })
+        f.write_str(self.traits().name)
     }
 }
 
@@ -32,7 +96,8 @@ impl fmt::Display for Generation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// NoCloud seed files on the boot partition (Trixie).
+    /// NoCloud seed files on the boot partition, where there is cloud-init
+    /// ([`Traits::cloud_init`]).
     CloudInit,
     /// `firstrun.sh`, started by `systemd.run=` on the kernel command line.
     Firstrun,
@@ -101,7 +166,7 @@ pub struct Os {
     pub stage: Option<u8>,
     /// Userland architecture.
     pub arch: Arch,
-    /// Whether `userconf.txt` is understood (Bullseye from 2022-04-04 on).
+    /// Whether `userconf.txt` is understood ([`Userconf`]).
     pub userconf: bool,
     /// The tokens of a first boot are gone: the image has booted, or was edited.
     pub booted: bool,

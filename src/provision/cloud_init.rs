@@ -1,4 +1,4 @@
-//! Boot files of Trixie: cloud-init's NoCloud seed.
+//! Boot files of systems with cloud-init (Trixie): its NoCloud seed.
 
 use minijinja::context;
 use minijinja::value::{Serde, Value};
@@ -15,7 +15,7 @@ pub(super) fn files(
 ) -> Result<Vec<BootFile>, ProvisionError> {
     let root = RootFiles::render(settings, base, templates)?;
     let mut files = root.files;
-    // Trixie has NetworkManager only.
+    // Whatever has cloud-init has NetworkManager only.
     files.extend(root.wifi_nm);
     files.extend(root.ethernet_nm);
     if settings.node.user.sudo == Sudo::NoPassword {

@@ -1,4 +1,4 @@
-//! The boot file of Buster, Bullseye and Bookworm: one script.
+//! The boot file of systems without cloud-init (Buster to Bookworm): one script.
 
 use minijinja::context;
 use minijinja::value::{Serde, Value};

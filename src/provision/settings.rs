@@ -9,7 +9,7 @@ use super::wifi::{WifiValues, sibling_uuid};
 use super::{ProvisionError, monitoring};
 use crate::cluster::node::{StaticAddress, Sudo};
 use crate::cluster::{Identity, Node};
-use crate::layout::{Generation, Mechanism, Os};
+use crate::layout::{Mechanism, Os};
 
 /// One node on one OS, with the instance-id of its boot files.
 #[derive(Clone, Copy)]
@@ -131,7 +131,7 @@ impl Settings<'_> {
             boot_mount: os.boot_mount,
             run_path: self.run_path(),
             mechanism: os.mechanism,
-            stop_cloud_init: os.generation == Some(Generation::Trixie)
+            stop_cloud_init: os.generation.is_some_and(|it| it.traits().cloud_init)
                 && os.mechanism == Mechanism::Firstrun,
         })))
     }

@@ -1,9 +1,11 @@
+use cardmint::layout::Generation;
+
 use crate::harness::{Scratch, base, partitions};
 
 #[test]
 fn knows_every_generation() {
     let scratch = Scratch::new();
-    for (kind, generation, mechanism, mount) in [
+    let table = [
         ("buster", "buster", "firstrun", "/boot"),
         ("bullseye-a", "bullseye", "firstrun", "/boot"),
         ("bullseye-b", "bullseye", "firstrun", "/boot"),
@@ -13,7 +15,12 @@ fn knows_every_generation() {
         ("trixie-armhf", "trixie", "cloud-init", "/boot/firmware"),
         ("trixie-0", "trixie", "firstrun", "/boot/firmware"),
         ("booted", "bookworm", "firstrun", "/boot/firmware"),
-    ] {
+    ];
+    for generation in Generation::ALL {
+        let name = generation.to_string().to_lowercase();
+        assert!(table.iter().any(|row| row.1 == name), "{generation}");
+    }
+    for (kind, generation, mechanism, mount) in table {
         let image = base(kind);
         let found = scratch
             .cardmint(&["inspect", "--json", image.to_str().expect("UTF-8")])

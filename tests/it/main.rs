@@ -41,6 +41,8 @@ mod inspect;
 mod json_page;
 /// A base of real size.
 mod large;
+/// Lists that no compiler asks for.
+mod lists;
 /// The manual pages, judged by mandoc and groff.
 mod man;
 /// The manifest, and the page that names its keys.

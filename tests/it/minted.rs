@@ -32,7 +32,8 @@ fn full_cluster(kind: &str) -> Scratch {
     scratch
 }
 
-const KINDS: [&str; 11] = [
+/// Of each generation those that differ in what is read or written.
+pub(crate) const KINDS: [&str; 11] = [
     "buster",
     "bullseye-a",
     "bullseye-a-userconf",

@@ -42,7 +42,7 @@ pub(crate) fn take_in(mut input: impl Read, dir: &Path, interrupt: &Interrupt) -
         Format::Zip => return None,
         Format::Raw => None,
         Format::Xz if tells_sizes(&head) => None,
-        _ => Some(draft(dir)?),
+        Format::Xz | Format::Gzip | Format::Zstd | Format::Bzip2 => Some(draft(dir)?),
     };
     let format = Format::of(&head);
     let input = Cursor::new(head).chain(input);

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::cluster::manifest::StandIn;
 use crate::cluster::node::PRACTICE;
 use crate::commands::workspace::MANIFEST;
+use crate::layout::{Generation, Mechanism};
 use crate::plan::guard::{self, Demands};
 use crate::provision::BOOT_TEXTS;
 
@@ -222,13 +223,34 @@ pub(super) fn boot_files(_: &Typed, word: &str) -> Vec<CompletionCandidate> {
 
 /// How an image takes its settings.
 pub(super) fn mechanisms(_: &Typed, word: &str) -> Vec<CompletionCandidate> {
-    let ways = [("cloud-init", "Trixie"), ("firstrun", "Buster to Bookworm")];
-    matching(word, ways.map(|(name, who)| (name.to_owned(), who)))
+    let ways = [(Mechanism::CloudInit, true), (Mechanism::Firstrun, false)];
+    matching(
+        word,
+        ways.map(|(name, cloud_init)| (name.to_string(), generations(cloud_init))),
+    )
+}
+
+/// The generations with or without cloud-init: `Buster to Bookworm`.
+fn generations(cloud_init: bool) -> String {
+    let mut all = Generation::ALL
+        .iter()
+        .filter(|it| it.traits().cloud_init == cloud_init);
+    let first = all.next().map(ToString::to_string).unwrap_or_default();
+    match all.next_back() {
+        Some(last) => format!("{first} to {last}"),
+        None => first,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mechanism_is_told_by_its_generations() {
+        assert_eq!(generations(true), "Trixie");
+        assert_eq!(generations(false), "Buster to Bookworm");
+    }
 
     fn read(line: &str) -> Typed {
         Typed::read(line.split_whitespace().map(OsString::from))

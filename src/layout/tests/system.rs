@@ -147,6 +147,9 @@ fn each_generation_is_told_from_its_texts() {
             seeds,
         ),
     ];
+    for generation in Generation::ALL {
+        assert!(table.iter().any(|row| row.0 == *generation), "{generation}");
+    }
     for (generation, mechanism, mount, userconf, date, cmdline, config, files) in table {
         let os = detect(&boot(cmdline, config, &issue(date, 2), files), None).unwrap();
         assert_eq!(os.generation, Some(generation), "{date}");

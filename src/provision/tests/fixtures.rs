@@ -242,11 +242,12 @@ pub(crate) fn system(name: &str) -> Os {
 }
 
 fn os(generation: Option<Generation>, tail: &str, boot_mount: &'static str, userconf: bool) -> Os {
+    use Generation::{Bookworm, Bullseye, Buster, Trixie};
     Os {
         generation,
         mechanism: match generation {
-            Some(Generation::Trixie) => Mechanism::CloudInit,
-            _ => Mechanism::Firstrun,
+            Some(Trixie) => Mechanism::CloudInit,
+            Some(Buster | Bullseye | Bookworm) | None => Mechanism::Firstrun,
         },
         boot_mount,
         release: None,

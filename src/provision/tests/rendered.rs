@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::fixtures::{full, identity, masked, minimal, system, systems, wireless};
 use crate::cluster::node::WifiSecurity;
 use crate::cluster::{Identity, Node};
-use crate::layout::Os;
+use crate::layout::{Generation, Os};
 use crate::provision::{BootFiles, Marker, Templates, marker, provision};
 
 fn made(node: &Node, os: &Os, identity: &Identity) -> BootFiles {
@@ -35,6 +35,16 @@ fn page(files: &BootFiles) -> String {
     }
     writeln!(page, "=== notices\n{}", files.notices.join("\n")).unwrap();
     page
+}
+
+#[test]
+fn every_generation_is_among_the_systems() {
+    for generation in Generation::ALL {
+        let is_there = systems()
+            .iter()
+            .any(|(_, os)| os.generation == Some(*generation));
+        assert!(is_there, "{generation} is in no row of fixtures::systems");
+    }
 }
 
 #[test]
