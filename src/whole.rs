@@ -6,11 +6,14 @@
 //! removes it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use crate::owner;
@@ -131,6 +134,38 @@ pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
             Ok(())
         }
         result => result,
+    }
+}
+
+/// Makes a directory and those above it that are missing, each its upper one's
+/// owner's.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn create_dir_all(dir: &Path, mode: u32) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let upper = match dir.parent() {
+        Some(upper) if upper != Path::new("") => upper,
+        _ => Path::new("."),
+    };
+    create_dir_all(upper, mode)?;
+    match DirBuilder::new().mode(mode).create(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            // Not through a link that somebody put there meanwhile.
+            let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+            let made = File::options()
+                .read(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(dir)?;
+            owner::give(&made, upper);
+            // What is brought to the disk within it shall be found again.
+            drop(sync_folder(upper));
+            Ok(())
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{CHUNK_LEN, ChunkDigests};
 use super::{BaseError, Digests, Sha256Digest};
 use crate::interrupt::Interrupt;
-use crate::owner;
 use crate::whole;
 
 /// Changes with the meaning of a note, such as the length of a chunk.
@@ -179,7 +178,7 @@ impl Cache {
 
     fn subdir(&self, name: &str) -> io::Result<PathBuf> {
         let dir = self.dir.join(name);
-        owner::create_dir_all(&dir, 0o700)?;
+        whole::create_dir_all(&dir, 0o700)?;
         Ok(dir)
     }
 

@@ -15,7 +15,6 @@ use crate::cluster::HostKey;
 use crate::cluster::identity::IdentityError;
 use crate::exit::ExitCode;
 use crate::handover::{FILES, Handover, Host};
-use crate::owner;
 use crate::whole::{self, folder_of};
 
 /// Where the hand-over lies, and what is new in it.
@@ -64,7 +63,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
 /// is right is left alone, so that its time tells when it changed.
 pub(super) fn write(workspace: &Workspace) -> Result<Written> {
     let folder = workspace.dir.join("handover");
-    owner::create_dir_all(&folder, 0o777)
+    whole::create_dir_all(&folder, 0o777)
         .with_context(|| format!("creating {}", folder.display()))?;
     let folder = folder.canonicalize()?;
     let login_key = workspace.login_key()?;
@@ -83,7 +82,7 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
     let mut files = Vec::new();
     for file in handover.files(&workspace.templates)? {
         let path = folder.join(file.path);
-        owner::create_dir_all(folder_of(&path), 0o777)
+        whole::create_dir_all(folder_of(&path), 0o777)
             .with_context(|| format!("creating {}", folder_of(&path).display()))?;
         let changed = fs::read(&path).ok().as_deref() != Some(file.text.as_bytes());
         if changed {

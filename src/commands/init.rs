@@ -16,7 +16,6 @@ use crate::cluster::{
     Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, password_hash, public_half, wifi_psk,
 };
 use crate::exit::ExitCode;
-use crate::owner;
 use crate::ui::ask;
 use crate::whole;
 
@@ -32,7 +31,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     if !args.yes && ask::can_ask() {
         psk = ask_all(args, &mut answers)?;
     }
-    owner::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
+    whole::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
         answers
             .authorized_keys

@@ -80,7 +80,7 @@ impl Partial {
     ) -> Result<Option<Self>, FetchError> {
         let failed = |source| store.failed(source);
         let dir = store.partial(url);
-        owner::create_dir_all(&dir, 0o700).map_err(failed)?;
+        whole::create_dir_all(&dir, 0o700).map_err(failed)?;
         let lock = match File::open(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,

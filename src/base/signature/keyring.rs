@@ -9,7 +9,6 @@ use etcetera::BaseStrategy as _;
 
 use super::certificate::Certificate;
 use super::{SignatureError, Verified, policy};
-use crate::owner;
 use crate::whole;
 
 const EXTENSION: &str = "pgp";
@@ -80,7 +79,7 @@ impl Keyring {
     /// Where it cannot be kept.
     pub fn import(&self, key: &Certificate) -> Result<(), SignatureError> {
         let write = || -> io::Result<()> {
-            owner::create_dir_all(&self.dir, 0o700)?;
+            whole::create_dir_all(&self.dir, 0o700)?;
             let bytes = key
                 .to_bytes()
                 .ok_or_else(|| io::Error::other("the key cannot be written"))?;

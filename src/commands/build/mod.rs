@@ -22,10 +22,10 @@ use crate::output::{
     Build, Compression, Expected, Job, OutputError, differing_chunks, remove_abandoned,
     remove_beside,
 };
-use crate::owner;
 use crate::plan::{Card, OpenBase, Plan};
 use crate::report::event::Sink;
 use crate::report::{Tone, drawn, plain_table};
+use crate::whole;
 
 /// What became of one node's image.
 enum Fate {
@@ -63,7 +63,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
             context.tell(format_args!("note: {notice}"))?;
         }
     }
-    owner::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
+    whole::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
     let (fates, mut codes) = build_all(context, &workspace, &plan, (args, compression));
     let handover = handover::write(&workspace)?.folder;
     write_beside(

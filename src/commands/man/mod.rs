@@ -10,7 +10,7 @@ use clap::{Command, CommandFactory as _};
 use super::Context;
 use crate::cli::Cli;
 use crate::exit::ExitCode;
-use crate::owner;
+use crate::whole;
 
 pub(super) fn run(context: &mut Context<'_>, dir: Option<&Path>) -> Result<ExitCode> {
     let mut root = Cli::command().disable_help_subcommand(true);
@@ -19,7 +19,7 @@ pub(super) fn run(context: &mut Context<'_>, dir: Option<&Path>) -> Result<ExitC
         context.out.write_all(&page::render(&root)?)?;
         return Ok(ExitCode::Done);
     };
-    owner::create_dir_all(dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
+    whole::create_dir_all(dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     write_all(&root, dir).with_context(|| format!("writing manual pages to {}", dir.display()))?;
     Ok(ExitCode::Done)
 }

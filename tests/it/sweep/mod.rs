@@ -8,8 +8,12 @@
 mod crash;
 /// Bytes that are not what they were.
 mod damage;
+/// Bases of every format with such bytes.
+mod formats;
 /// What is on the disk when.
 mod order;
+/// The program on such bytes.
+mod program;
 
 use std::env;
 use std::fmt::Display;
@@ -21,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// The base of all of them: quickly read, of several chunks.
 const BASE: &str = "tiny";
+/// What the damaged file is called; every error has to say it.
+const NAME: &str = "base.bin";
 /// A case that takes longer hangs, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(300);
 
