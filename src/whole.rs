@@ -5,9 +5,10 @@
 //! writes it. What a killed process left is locked by nobody; whoever writes NAME next
 //! removes it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -20,6 +21,8 @@ use crate::owner;
 
 /// How the temporary files end.
 const PARTIAL: &str = ".partial";
+/// How many letters and digits make their names different.
+const RANDOM_LEN: usize = 6;
 
 /// What becomes of a file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,7 @@ impl Unfinished {
             let file = tempfile::Builder::new()
                 .prefix(&prefix_of(path))
                 .suffix(PARTIAL)
+                .rand_bytes(RANDOM_LEN)
                 .permissions(Permissions::from_mode(mode))
                 .tempfile_in(dir)?;
             owner::give(file.as_file(), dir);
@@ -111,8 +115,21 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     put(path, bytes, mode, Existing::Keep)
 }
 
+/// [`write`] where somebody has tidied the folder already: looking for leftovers
+/// takes longer the more files there are.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn write_in_tidy_folder(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    create(path, bytes, mode, Existing::Replace)
+}
+
 fn put(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<()> {
-    remove_abandoned(path)?;
+    remove_abandoned(path);
+    create(path, bytes, mode, existing)
+}
+
+fn create(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<()> {
     let file = Unfinished::create(path, mode)?;
     file.as_file().write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -170,33 +187,40 @@ pub(crate) fn create_dir_all(dir: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Removes what nobody is making of `path` any more: a crash left it.
-///
-/// # Errors
-/// What the operating system says.
-pub(crate) fn remove_abandoned(path: &Path) -> io::Result<()> {
-    let prefix = prefix_of(path);
-    let entries = match fs::read_dir(folder_of(path)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
+pub(crate) fn remove_abandoned(path: &Path) {
+    tidy(folder_of(path), |name| Some(name) == path.file_name());
+}
+
+/// The same for all files in a folder whose names `is_ours` knows. What cannot be
+/// looked at or removed stays: it is in nobody's way.
+pub(crate) fn tidy(dir: &Path, is_ours: impl Fn(&OsStr) -> bool) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
     };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let (name, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());
-        if !name.starts_with(prefix) || !name.ends_with(PARTIAL.as_bytes()) {
+    for entry in entries.flatten() {
+        if !made_for(&entry.file_name()).is_some_and(&is_ours) {
             continue;
         }
-        let remove = || match File::open(entry.path())?.try_lock() {
-            Ok(()) => fs::remove_file(entry.path()),
-            Err(_) => Ok(()),
-        };
-        match remove() {
+        // Neither through a link nor waiting for whoever may write to a pipe.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(entry.path());
+        if file.is_ok_and(|file| file.try_lock().is_ok()) {
             // Finished or removed by another process meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            result => result?,
+            let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
+}
+
+/// Which file a temporary one is to become: `x` of `.x.a1B2c3.partial`.
+fn made_for(name: &OsStr) -> Option<&OsStr> {
+    let bytes = name.as_bytes().strip_prefix(b".")?;
+    let bytes = bytes.strip_suffix(PARTIAL.as_bytes())?;
+    let (name, random) = bytes.split_at_checked(bytes.len().checked_sub(RANDOM_LEN + 1)?)?;
+    let is_ours = random[0] == b'.' && random[1..].iter().all(u8::is_ascii_alphanumeric);
+    is_ours.then(|| OsStr::from_bytes(name))
 }
 
 /// The folder that a path's file is in.
@@ -240,6 +264,40 @@ mod tests {
             assert_eq!(found & !mode, 0);
         }
         assert_eq!(names(dir.path()), ["note"]);
+    }
+
+    #[test]
+    fn only_names_that_are_made_here_are_taken_for_left_behind() {
+        for (name, wanted) in [
+            (".note.a1B2c3.partial", Some("note")),
+            (".note.img.a1B2c3.partial", Some("note.img")),
+            (".note.old.partial", None),
+            (".note.a1B2-3.partial", None),
+            ("note.a1B2c3.partial", None),
+            (".a1B2c3.partial", None),
+            (".partial", None),
+        ] {
+            assert_eq!(made_for(name.as_ref()), wanted.map(OsStr::new), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_tidied_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        fs::create_dir(dir.path().join(".note.aaaaaa.partial")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join(".note.bbbbbb.partial")).unwrap();
+        let pipe = dir.path().join(".note.cccccc.partial");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        write(&path, b"one", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
     }
 
     #[test]

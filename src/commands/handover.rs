@@ -76,8 +76,7 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
     // Also of what is right already, or no longer applies.
     for name in FILES {
         let path = folder.join(name);
-        whole::remove_abandoned(&path)
-            .with_context(|| format!("tidying beside {}", path.display()))?;
+        whole::remove_abandoned(&path);
     }
     let mut files = Vec::new();
     for file in handover.files(&workspace.templates)? {

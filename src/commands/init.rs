@@ -291,6 +291,13 @@ fn write_psk(path: &Path, psk: &SecretString) -> Result<()> {
     if fs::read_to_string(path).is_ok_and(|found| found == line.expose_secret()) {
         return Ok(());
     }
+    if path.exists() {
+        bail!(Refused(format!(
+            "{} is there already, with another key; nothing is replaced. Move it away, or say no \
+             to Wi-Fi and name it in {MANIFEST} yourself",
+            path.display()
+        )));
+    }
     write_new(path, line.expose_secret(), 0o600)
 }
 

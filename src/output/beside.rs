@@ -1,12 +1,17 @@
 //! What belongs beside an image: its digest and its block map.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Expected, Job, OutputError, bmap, draft};
+use super::draft::Draft;
+use super::{Expected, Job, OutputError, bmap};
 use crate::base::Sha256Digest;
 use crate::whole;
+
+/// What lies beside an image is called like it, with one of these behind.
+pub(super) const SUFFIXES: [&str; 2] = [".sha256", ".bmap"];
 
 /// Puts `.sha256` and, where it is known what the image uses, `.bmap` beside the
 /// image of `job`, whose file has the digest `sha256`.
@@ -34,13 +39,38 @@ pub(crate) fn beside(image: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Removes what lies beside an image that is to be replaced and tells of the old one.
+/// Removes what a crash left of these images and of what belongs beside them. One look
+/// at each folder, however many images there are.
+pub fn remove_abandoned<'a>(images: impl IntoIterator<Item = &'a Path>) {
+    let mut folders: BTreeMap<&Path, HashSet<PathBuf>> = BTreeMap::new();
+    for image in images {
+        let names = folders.entry(whole::folder_of(image)).or_default();
+        let name = Path::new(image.file_name().unwrap_or_default());
+        names.extend(SUFFIXES.map(|suffix| beside(name, suffix)));
+        names.insert(name.to_owned());
+    }
+    for (folder, names) in folders {
+        whole::tidy(folder, |name| names.contains(Path::new(name)));
+    }
+}
+
+/// Gives an image its name. What lies beside it and tells of another one goes first:
+/// whatever happens meanwhile, nothing tells of an image that is not there.
 ///
 /// # Errors
-/// What the operating system says.
-pub fn remove_beside(image: &Path) -> Result<(), OutputError> {
+/// Among others where there is an image that is not to be replaced.
+pub(super) fn publish_alone(draft: Draft, image: &Path, replace: bool) -> Result<(), OutputError> {
+    // Somebody else's image keeps what is beside it.
+    if !replace && image.exists() {
+        return Err(OutputError::Appeared(image.to_owned()));
+    }
+    remove_beside(image)?;
+    draft.publish(replace)
+}
+
+fn remove_beside(image: &Path) -> Result<(), OutputError> {
     let mut removed = false;
-    for suffix in [".sha256", ".bmap"] {
+    for suffix in SUFFIXES {
         let path = beside(image, suffix);
         match fs::remove_file(&path) {
             Ok(()) => removed = true,
@@ -56,12 +86,12 @@ pub fn remove_beside(image: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Puts a small file in its place, whole, and only where it is not there already.
+/// Puts a small file in its place, whole, and only where it is not there already. Its
+/// folder is tidied by [`remove_abandoned`].
 pub(super) fn publish_text(path: &Path, text: &str) -> Result<(), OutputError> {
-    draft::remove_abandoned(path)?;
     if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }
-    whole::write(path, text.as_bytes(), 0o600)
+    whole::write_in_tidy_folder(path, text.as_bytes(), 0o600)
         .map_err(|source| OutputError::io("writing", path, source))
 }

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::aligned::ALIGN;
 use super::error::OutputError;
 use crate::base::sparse::data_runs;
-use crate::whole::{self, Existing, Unfinished};
+use crate::whole::{Existing, Unfinished};
 
 /// An image that is not finished. Dropping it removes it.
 #[derive(Debug)]
@@ -104,14 +104,6 @@ impl Draft {
                 _ => OutputError::io("naming", &path, error),
             })
     }
-}
-
-/// Removes drafts of `path` that nobody is working on: a crash left them.
-///
-/// # Errors
-/// What the operating system says.
-pub fn remove_abandoned(path: &Path) -> Result<(), OutputError> {
-    whole::remove_abandoned(path).map_err(|source| OutputError::io("tidying beside", path, source))
 }
 
 /// Opens a file past the page cache.

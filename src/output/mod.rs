@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use aligned::{ALIGN, AlignedBuf};
 pub(crate) use beside::beside;
-pub use beside::{publish_beside, remove_beside};
+use beside::publish_alone;
+pub use beside::{publish_beside, remove_abandoned};
 pub use blocks::{Blocks, Compression, Packing};
-pub use draft::remove_abandoned;
 pub use error::OutputError;
 pub use expected::Expected;
 pub use packed::Packer;
@@ -92,9 +92,8 @@ impl Build<'_> {
         mut done: impl FnMut(usize, Outcome),
     ) -> Result<Digests, OutputError> {
         let pristine = jobs.first().map(|job| pristine_path(&job.path));
-        for path in jobs.iter().map(|job| &job.path).chain(&pristine) {
-            remove_abandoned(path)?;
-        }
+        let images = jobs.iter().map(|job| &job.path).chain(&pristine);
+        remove_abandoned(images.map(PathBuf::as_path));
         let reflinks = jobs.len() > 1 && reflink::works_beside(&jobs[0].path);
         if reflinks {
             self.clone_all(jobs, &mut done)
@@ -148,7 +147,7 @@ impl Build<'_> {
         let path = draft.draft_path();
         let different = differing_chunks(path, &expected, job.name, self.sink, self.interrupt)?;
         refuse_differences(&job.path, &expected, &different)?;
-        draft.publish(self.replace)?;
+        publish_alone(draft, &job.path, self.replace)?;
         Ok(expected.image_digest())
     }
 
@@ -234,7 +233,7 @@ impl Build<'_> {
         let expected = self.expected(job, chunks)?;
         let different = read_back::differing_patched_chunks(draft.draft_path(), &expected)?;
         refuse_differences(&job.path, &expected, &different)?;
-        draft.publish(self.replace)?;
+        publish_alone(draft, &job.path, self.replace)?;
         Ok(expected.image_digest())
     }
 

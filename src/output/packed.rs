@@ -11,9 +11,9 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::beside::{publish_beside, remove_beside};
+use super::beside::{publish_alone, publish_beside, remove_abandoned};
 use super::blocks::Blocks;
-use super::draft::{self, Draft};
+use super::draft::Draft;
 use super::read_back::Reader;
 use super::splice::{Donor, Origin, Pieces, Spliced, Splicer, check, is_interrupt, write};
 use super::{Expected, Job, Outcome, OutputError, reflink};
@@ -95,6 +95,7 @@ impl<'a> Packer<'a> {
         if jobs.is_empty() {
             return;
         }
+        remove_abandoned(jobs.iter().map(|job| job.path.as_path()));
         let task = "images";
         let sink = self.blocks.build.sink;
         let total = jobs.len() as u64;
@@ -132,7 +133,6 @@ impl<'a> Packer<'a> {
     }
 
     fn held(&self, job: &Job<'_>, threads: usize) -> Result<Option<Sha256Digest>, OutputError> {
-        draft::remove_abandoned(&job.path)?;
         let spliced = self.splice(job, threads)?;
         let len = job.path.metadata().map(|file| file.len());
         if len.ok() != Some(spliced.len) {
@@ -150,7 +150,6 @@ impl<'a> Packer<'a> {
     fn make(&self, job: &Job<'_>, threads: usize) -> Outcome {
         let build = &self.blocks.build;
         let failed = |verb, source| failure(verb, &job.path, source);
-        draft::remove_abandoned(&job.path)?;
         let spliced = self.splice(job, threads)?;
         let mut draft = Draft::create(&job.path, 0)?;
         if self.shares_blocks(job) {
@@ -181,9 +180,7 @@ impl<'a> Packer<'a> {
         }
         let expected = self.expected(job)?;
         let own = File::open(draft.draft_path()).and_then(RawFile::new);
-        // Whatever happens meanwhile, nothing beside it tells of another image.
-        remove_beside(&job.path)?;
-        draft.publish(build.replace)?;
+        publish_alone(draft, &job.path, build.replace)?;
         publish_beside(job, &expected, sha256)?;
         if let Ok(own) = own {
             // Only the first is wanted.

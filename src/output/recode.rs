@@ -6,9 +6,9 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::beside::publish_text;
+use super::beside::{publish_text, remove_abandoned};
 use super::blocks::Packing;
-use super::draft::{self, Draft};
+use super::draft::Draft;
 use super::splice::{Container, Frames, Recode, is_interrupt};
 use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
@@ -48,7 +48,7 @@ pub(super) fn open(
     {
         return Ok(recoded);
     }
-    draft::remove_abandoned(&path)?;
+    remove_abandoned([path.as_path()]);
     let draft = Draft::create(&path, 0)?;
     let sha256 = recode(build, packing, draft.as_file(), dir)?;
     draft.sync()?;

@@ -214,18 +214,18 @@ fn abandoned_drafts_are_removed_and_those_in_work_are_kept() {
     let bench = Bench::new();
     let overlay = overlay(40);
     let put = |name: &str| File::create(bench.out(name)).unwrap();
-    drop(put(".a.img.1.partial"));
-    drop(put(".base.2.partial"));
-    let working = put(".a.img.3.partial");
+    drop(put(".a.img.aaaaa1.partial"));
+    drop(put(".base.aaaaa2.partial"));
+    let working = put(".a.img.aaaaa3.partial");
     working.lock().unwrap();
-    drop(put(".other.img.4.partial"));
+    drop(put(".other.img.aaaaa4.partial"));
     drop(put(".a.img.notes"));
     let (result, _) = bench.run(&[bench.job("a.img", &overlay)], false);
     result.unwrap();
     let kept = [
-        ".a.img.3.partial",
+        ".a.img.aaaaa3.partial",
         ".a.img.notes",
-        ".other.img.4.partial",
+        ".other.img.aaaaa4.partial",
         "a.img",
     ];
     assert_eq!(bench.names(), kept);

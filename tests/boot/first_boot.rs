@@ -87,6 +87,7 @@ fn promises_are_kept(generation: Generation) {
     promised(&first, &cluster, generation);
     first.fills(len);
     strangers_stay_out(&machine, &cluster);
+    secrets.are_roots_alone(&machine);
     let before = everything(&machine, generation);
     // What its owner does later is not undone.
     machine.root("echo renamed >/etc/hostname; cp -p /etc/shadow /tmp-shadow; usermod -p X alice");

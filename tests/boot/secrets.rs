@@ -7,6 +7,9 @@ use crate::cluster::{PASSPHRASE, PASSWORD};
 use crate::harness::{boot_names, boot_text, extract, tool};
 use crate::machine::Machine;
 
+/// Files of the node, but not what the kernel makes up, nor the boot partition.
+const LOOK: &str = "find / /run /tmp -xdev -type f";
+
 /// What must not be found on the boot partition once the node is set up.
 pub(crate) struct Secrets {
     needles: Vec<String>,
@@ -47,6 +50,25 @@ impl Secrets {
     pub(crate) fn are_gone(&self, machine: &Machine) {
         let found = self.found(machine);
         assert!(found.is_empty(), "still there:\n{found}");
+    }
+
+    /// Nor, on the node, in a file or log that somebody but root can read: there may be
+    /// more than the settings say, such as the key of a network in its profile.
+    pub(crate) fn are_roots_alone(&self, machine: &Machine) {
+        let script = format!(
+            "umask 077; cat >/root/needles <<'END'\n{}\nEND\n\
+             sed -n 's/^ *psk=//p' /etc/NetworkManager/system-connections/cardmint-* \
+             /etc/wpa_supplicant/wpa_supplicant.conf 2>/dev/null >>/root/needles\n\
+             sed -n 3p /etc/ssh/cardmint_host_ed25519_key >>/root/needles\n\
+             {LOOK} ! -perm /077 -exec grep -laFf /root/needles {{}} + | wc -l\n\
+             {LOOK} -perm /077 ! -name 'shadow*' -exec grep -laFf /root/needles {{}} +\n\
+             rm /root/needles",
+            self.needles.join("\n")
+        );
+        let told = machine.root(&script);
+        let (hidden, open) = told.split_once('\n').expect("a count");
+        assert_ne!(hidden, "0", "the search does not find what is there");
+        assert_eq!(open, "", "others than root can read secrets");
     }
 
     /// Those that the boot partition holds, in a file or in its free space.

@@ -194,6 +194,13 @@ pub(crate) fn has(name: &str) -> bool {
     found
 }
 
+/// Says why a test does not run here; in CI it must.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "cannot run here: {why}");
+    eprintln!("skipped: {why}");
+}
+
 /// A file as a block device, for as long as the test runs.
 pub(crate) struct Loop(String);
 

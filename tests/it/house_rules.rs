@@ -15,6 +15,28 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// A file up to the tests within it. `mod tests;` names another file, and what follows counts.
+fn without_tests(text: &str) -> &str {
+    const TESTS: &str = "#[cfg(test)]\nmod ";
+    let mut from = 0;
+    while let Some(at) = text[from..].find(TESTS).map(|at| from + at) {
+        let line = text[at + TESTS.len()..].lines().next().unwrap_or_default();
+        if line.ends_with('{') {
+            return &text[..at];
+        }
+        from = at + TESTS.len();
+    }
+    text
+}
+
+#[test]
+fn only_tests_are_left_out() {
+    let text =
+        "//! x\n#[cfg(test)]\nmod tests;\nfn a() {}\n#[cfg(test)]\nmod more {\nfn b() {}\n}\n";
+    let left = without_tests(text);
+    assert!(left.contains("fn a") && !left.contains("fn b"));
+}
+
 /// Every source file below `src` but tests, with its path from there on.
 fn each_source(mut check: impl FnMut(&str, &str)) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -32,8 +54,7 @@ fn each_source(mut check: impl FnMut(&str, &str)) {
             continue;
         }
         let text = fs::read_to_string(&file).expect("a file");
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        check(&name, text);
+        check(&name, without_tests(&text));
     }
 }
 

@@ -171,15 +171,16 @@ impl<'a> Lane<'a> {
             }
         }
         self.check_interrupt()?;
-        self.behead()?;
+        self.behead(0)?;
         if self.job.probe {
             probe::probe(self.job.medium, &self.shared.flash.nonce)?;
         }
         Ok(())
     }
 
-    /// Overwrites the partition table, once.
-    fn behead(&mut self) -> Result<(), CardError> {
+    /// Overwrites the partition table, once, and then the settings of what the card was
+    /// before, from `offset` on: what lies before that is as it shall be.
+    fn behead(&mut self, offset: u64) -> Result<(), CardError> {
         if self.is_headless {
             return Ok(());
         }
@@ -188,7 +189,23 @@ impl<'a> Lane<'a> {
         self.is_headless = true;
         let zeros = AlignedBuf::new(self.head_len());
         self.put(&zeros, 0)?;
+        self.scrub(offset.max(HEAD_END))?;
         self.job.medium.flush().map_err(CardError::Sync)
+    }
+
+    fn scrub(&mut self, from: u64) -> Result<(), CardError> {
+        let zeros = AlignedBuf::new(CHUNK_LEN);
+        let len = self.job.used.len();
+        let places = UsedMap::of(len, self.job.scrub.to_vec());
+        for chunk in places.within(from, len - from.min(len)) {
+            let mut at = chunk.start;
+            while at < chunk.end {
+                let end = chunk.end.min(at + CHUNK_LEN as u64);
+                self.put(&zeros[within(&(at..end), at)], at)?;
+                at = end;
+            }
+        }
+        Ok(())
     }
 
     /// Length of the head on a card that may be shorter than it.
@@ -267,7 +284,7 @@ impl<'a> Lane<'a> {
         read_exact_at(self.job.medium, there, piece.start)
             .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
         for run in differing_runs(bytes, there) {
-            self.behead()?;
+            self.behead(piece.start + run.start as u64)?;
             self.put(&bytes[run.clone()], piece.start + run.start as u64)?;
         }
         self.compared = compared;

@@ -13,6 +13,7 @@ mod stream;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -52,6 +53,10 @@ pub struct Job<'a> {
     pub delta: bool,
     /// Make sure first that the card holds what it claims.
     pub probe: bool,
+    /// Ranges that hold somebody's settings: zeros go there as soon as the card is
+    /// written at all. What is written later may hide where they were, and then be
+    /// interrupted. `used` has these ranges too.
+    pub scrub: &'a [Range<u64>],
 }
 
 /// What became of a [`Job`].

@@ -20,7 +20,6 @@ use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::{
     Build, Compression, Expected, Job, OutputError, differing_chunks, remove_abandoned,
-    remove_beside,
 };
 use crate::plan::{Card, OpenBase, Plan};
 use crate::report::event::Sink;
@@ -182,6 +181,7 @@ fn build_base(
         let digests = packed::build_base(build, on, &cards, (args, format), fates)?;
         return record(workspace, plan, (index, on), digests.raw, fates, build.sink);
     }
+    remove_abandoned(cards.iter().map(|(_, card)| card.path.as_path()));
     let mut wanted = Vec::new();
     for (at, card) in cards {
         match existing(context, workspace, on, card) {
@@ -195,8 +195,6 @@ fn build_base(
         .iter()
         .map(|&at| job(&plan.cards[at], None))
         .collect();
-    // Before the images: whatever happens meanwhile, nothing tells of another image.
-    jobs.iter().try_for_each(|job| remove_beside(&job.path))?;
     let result = if jobs.is_empty() {
         on.base
             .digests(&workspace.cache, &context.progress, &context.interrupt)
@@ -237,7 +235,6 @@ fn existing(
     if !is_there(&card.path)? {
         return Ok(None);
     }
-    remove_abandoned(&card.path)?;
     let digests = on
         .base
         .digests(&workspace.cache, &context.progress, &context.interrupt)?;

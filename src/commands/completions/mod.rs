@@ -43,6 +43,11 @@ pub(super) fn run(context: &mut Context<'_>, shell: clap_complete::Shell) -> Res
 /// Answers a shell that completes a command line; whether one asked.
 #[must_use]
 pub fn complete() -> bool {
+    // As our scripts ask; otherwise the variable leaked from somewhere, and a command
+    // that does nothing would look like one that succeeded.
+    if std::env::args_os().nth(1).is_none_or(|word| word != "--") {
+        return false;
+    }
     let dir = std::env::current_dir().ok();
     CompleteEnv::with_factory(command)
         .var(VARIABLE)

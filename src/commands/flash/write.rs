@@ -189,6 +189,7 @@ impl<'a> Run<'a> {
             // A card that is compared first has proved itself by what it holds,
             // and marks would spoil that.
             probe: !delta && !args.no_probe && one.chosen.device.kind != Kind::File,
+            scrub: &one.chosen.settings,
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) fn run(context: &mut Context<'_>, dir: Option<&Path>) -> Result<ExitC
 /// Writes the page of a command and of those below it.
 fn write_all(command: &Command, dir: &Path) -> std::io::Result<()> {
     let name = format!("{}.1", page::name(command));
-    std::fs::write(dir.join(name), page::render(command)?)?;
+    whole::write(&dir.join(name), &page::render(command)?, 0o666)?;
     for below in page::visible(command) {
         write_all(below, dir)?;
     }

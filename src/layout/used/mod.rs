@@ -37,8 +37,7 @@ pub struct UsedMap {
 }
 
 impl UsedMap {
-    /// Just these ranges.
-    #[cfg(test)]
+    /// Just these ranges, widened to whole blocks.
     pub(crate) fn of(len: u64, ranges: Vec<Range<u64>>) -> Self {
         Self::from_used(len, ranges, 0)
     }

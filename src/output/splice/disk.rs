@@ -12,7 +12,8 @@ use super::cells::Cell;
 use super::frames::{Container, Encoded, Record};
 use crate::base::Sha256Digest;
 use crate::output::OutputError;
-use crate::output::draft::{self, Draft};
+use crate::output::draft::Draft;
+use crate::whole;
 
 /// Another version may bring another encoder, which makes other bytes of the same
 /// cell: all machines of one version shall agree.
@@ -71,7 +72,7 @@ impl Kept<'_> {
         let path = self.path(container, level, cells);
         let write = || -> Result<(), OutputError> {
             // Left behind by a run that was killed, it would stay for ever.
-            drop(draft::remove_abandoned(&path));
+            whole::remove_abandoned(&path);
             let mut draft = Draft::create(&path, 0)?;
             let mut hasher = blake3::Hasher::new();
             let mut at = 0;

@@ -41,7 +41,12 @@ fn a_card_that_is_used_again_keeps_no_settings_of_what_it_was() {
 
     // Large, so that what comes after leaves most of it free.
     let pad = "# a long comment of settings that somebody wrote\n".repeat(12_000);
+    // And larger than any text that a stock image has.
+    let large = pad.repeat(4);
+    assert!(large.len() > 2 << 20);
     let spoil = || {
+        let text = format!("{large}password = \"{PASSWORD}\"\n");
+        lay(&scratch, &card, "custom.toml", &text);
         lay(
             &scratch,
             &card,

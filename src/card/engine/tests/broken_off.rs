@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
-use super::super::{HEAD_END, HEAD_LEN};
+use super::super::{HEAD_END, HEAD_LEN, Job};
 use super::card::{Faults, GARBAGE, TestCard};
 use super::{Bench, CHUNKS, card_len, job, overlay};
 use crate::base::chunk::CHUNK_LEN;
@@ -45,6 +45,52 @@ fn interrupted_while_it_is_read_back_a_card_does_not_boot() {
         let error = bench.one(&card, false).unwrap_err();
         assert!(error.is_interrupted(), "{error}");
         assert!(card.is_headless(), "at {at}");
+    }
+}
+
+#[test]
+fn interrupted_a_card_has_lost_the_settings_of_what_it_was_already() {
+    let place = 4 * CHUNK_LEN as u64 + 4096..4 * CHUNK_LEN as u64 + 12_288;
+    let at = usize::try_from(place.start).unwrap()..usize::try_from(place.end).unwrap();
+    for delta in [false, true] {
+        let bench = Bench::new();
+        let overlay = overlay(1);
+        let scrub = [place.clone()];
+        let used = bench.used_with(&overlay).with(scrub.iter().cloned());
+        // The first write is of the head.
+        let faults = Faults {
+            interrupt_at: Some((1, bench.interrupt.clone())),
+            ..Faults::default()
+        };
+        let card = TestCard::new(card_len(), faults);
+        let job = Job {
+            delta,
+            scrub: &scrub,
+            ..job(&card, &overlay, &used)
+        };
+        let error = bench.run(&[job]).1.remove(0).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        assert!(card.is_headless());
+        assert!(card.state().bytes[at.clone()].iter().all(|&byte| byte == 0));
+    }
+}
+
+#[test]
+fn where_settings_were_a_card_holds_what_it_must() {
+    let place = 4 * CHUNK_LEN as u64 + 4096..4 * CHUNK_LEN as u64 + 12_288;
+    for delta in [false, true] {
+        let bench = Bench::new();
+        let overlay = overlay(1);
+        let scrub = [place.clone(), 0..4096];
+        let used = bench.used_with(&overlay).with(scrub.iter().cloned());
+        let card = TestCard::good();
+        let job = Job {
+            delta,
+            scrub: &scrub,
+            ..job(&card, &overlay, &used)
+        };
+        bench.run(&[job]).1.remove(0).unwrap();
+        bench.assert_holds(&card, &overlay);
     }
 }
 

@@ -160,6 +160,7 @@ fn job<'a>(card: &'a TestCard, overlay: &'a Overlay, used: &'a UsedMap) -> Job<'
         medium: card,
         delta: false,
         probe: false,
+        scrub: &[],
     }
 }
 
