@@ -189,13 +189,14 @@ fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
         run.sink.send(Event::Noticed { message: &message });
     }
     show::confirm_disk(&one.device)?;
+    let path = printable_path(&one.device.path);
+    // The question itself is short: one that wraps is not drawn over when it is answered.
     let question = format!(
-        "Write {} to {}, {}, {}; on it now, and then lost: {}?",
-        run.plan.cards[one.card].node.hostname,
-        printable_path(&one.device.path),
+        "{path}: {}, {}; on it now, and then lost: {}\nWrite {} to {path}?",
         show::what(&one.device),
         Size(one.device.len()),
-        one.content
+        one.content,
+        run.plan.cards[one.card].node.hostname,
     );
     Ok(ask::confirm(&question)?)
 }
