@@ -178,7 +178,13 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         return Ok(None);
     }
     let one = guard.look(card, device)?;
-    if is_done(&one.content) || !run.args.yes && !agrees(run, &one)? {
+    if is_done(&one.content) {
+        return Ok(None);
+    }
+    if !run.args.yes && !agrees(run, &one)? {
+        tell(&format!(
+            "{path} stays as it is; insert it again to be asked once more"
+        ));
         return Ok(None);
     }
     Ok(Some(one))
