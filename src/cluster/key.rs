@@ -45,8 +45,8 @@ pub enum KeyError {
     /// No key, but cards were made with it.
     #[error(
         "{} is lost, and {RECORD_FILE} says that cards were made with it. Their host keys and \
-         passwords are derived from it: restore it from a copy. Without one, move {RECORD_FILE} \
-         away and make a new key with `cardmint init` in another directory; every card is then \
+         passwords are derived from it: restore it from a copy. Without one, make the cluster \
+         anew: `cardmint init` in another directory, and this manifest into it; every card is then \
          a new machine", .0.display()
     )]
     Lost(PathBuf),

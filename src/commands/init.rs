@@ -50,7 +50,14 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     };
     write_new(&dir.join(MANIFEST), &manifest, mode)?;
     // What was typed may be wrong; better said now than at the first plan.
-    Cluster::load(&dir.join(MANIFEST), &mut Nobody)?;
+    let loaded = Cluster::load(&dir.join(MANIFEST), &mut Nobody);
+    if loaded.is_err() {
+        context.tell(format_args!(
+            "Made {MANIFEST} and {KEY_FILE}; correct {} in an editor:",
+            dir.join(MANIFEST).display()
+        ))?;
+    }
+    loaded?;
     tell_next(context, args, &dir, &answers.image)?;
     Ok(ExitCode::Done)
 }

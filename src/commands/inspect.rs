@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use comfy_table::Table;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::{Context, Usage, bases};
+use super::verify::check_readable;
+use super::{Context, bases};
 use crate::base::{Base, Cache};
 use crate::cli::InspectArgs;
 use crate::exit::ExitCode;
@@ -32,9 +33,7 @@ struct Findings {
 
 pub(super) fn run(context: &mut Context<'_>, args: &InspectArgs) -> Result<ExitCode> {
     let cache = Cache::open_default()?;
-    if !args.target.exists() {
-        bail!(Usage(format!("there is no {}", args.target.display())));
-    }
+    check_readable(&args.target)?;
     let base = bases::open_file(context, &cache, &args.target)?;
     let layout = Layout::read(&base).with_context(|| base.name().to_owned())?;
     let ext4 = layout

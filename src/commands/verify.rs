@@ -79,7 +79,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
 }
 
 /// Refuses early, and says what to do.
-fn check_readable(target: &Path) -> Result<()> {
+pub(super) fn check_readable(target: &Path) -> Result<()> {
     if !target.exists() {
         bail!(Usage(format!("there is no {}", target.display())));
     }

@@ -1,6 +1,6 @@
 //! Questions, asked only where somebody can answer.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, Password};
@@ -31,8 +31,16 @@ pub fn text(question: &str, default: String) -> dialoguer::Result<String> {
 /// # Errors
 /// Where the terminal fails.
 pub fn confirm(question: &str) -> dialoguer::Result<bool> {
+    // Once answered, only the last line of a prompt is drawn over: the others would stand twice.
+    let last = match question.rsplit_once('\n') {
+        Some((before, last)) => {
+            writeln!(anstream::stderr(), "{before}")?;
+            last
+        }
+        None => question,
+    };
     Confirm::with_theme(&ColorfulTheme::default())
-        .with_prompt(question)
+        .with_prompt(last)
         .default(false)
         .interact()
 }

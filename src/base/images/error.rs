@@ -29,8 +29,8 @@ pub enum ImageError {
     },
     /// It is not here, and the network is not there.
     #[error(
-        "{name} is not on this computer, and cannot be fetched; is there a network? With an image \
-         file, give its path"
+        "{name} is not on this computer, and cannot be fetched; is there a network? (`image` in \
+         cluster.toml takes the path of a file, too)"
     )]
     NotHere {
         /// Name as it was given.

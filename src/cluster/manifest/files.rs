@@ -198,7 +198,9 @@ fn private(what: &str) -> Complaint {
 
 fn unreadable(path: &Path, error: &io::Error) -> Complaint {
     let help = match error.kind() {
-        io::ErrorKind::NotFound => "check the path; it starts at the manifest's directory",
+        io::ErrorKind::NotFound => {
+            "check the path; a relative one starts at the manifest's directory"
+        }
         io::ErrorKind::PermissionDenied => "check its permissions",
         _ => "",
     };

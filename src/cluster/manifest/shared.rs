@@ -182,10 +182,17 @@ pub(super) fn read_wifi(
     });
     let country = section.string("country").and_then(|country| {
         let upper = country.value.to_ascii_uppercase();
-        let good = upper.len() == 2 && upper.bytes().all(|byte| byte.is_ascii_uppercase());
+        let is_code = upper.len() == 2 && upper.bytes().all(|byte| byte.is_ascii_uppercase());
+        // Two letters that many write, and no radio knows.
+        let good = is_code && upper != "UK";
         if !good {
             let message = format!("`{}` is no country", country.value);
-            section.problem(&country.span, message, "write its two letters, like PT");
+            let help = if is_code {
+                "the United Kingdom is GB"
+            } else {
+                "write its two letters, like PT"
+            };
+            section.problem(&country.span, message, help);
         }
         good.then_some(upper)
     });

@@ -191,7 +191,7 @@ impl Guard {
             .collect();
         let names: Vec<String> = mounts.iter().map(|(_, at)| printable_path(at)).collect();
         let question = format!(
-            "{} is mounted at {}. Unmount it?",
+            "{} is mounted at {}\nUnmount it?",
             printable_path(&device.path),
             names.join(", ")
         );

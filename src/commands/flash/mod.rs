@@ -51,6 +51,9 @@ fn targets(workspace: &Workspace, args: &FlashArgs) -> Result<Vec<Target>> {
                 node: workspace.select_one(node)?,
                 card: Some(card.into()),
             }),
+            None if text.contains('/') => bail!(Usage(format!(
+                "{text} is no node; say which one goes on it: cardmint flash NODE={text}"
+            ))),
             None => {
                 let nodes = workspace.select(Some(text))?.into_iter();
                 targets.extend(nodes.map(|node| Target { node, card: None }));

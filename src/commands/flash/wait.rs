@@ -178,7 +178,13 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         return Ok(None);
     }
     let one = guard.look(card, device)?;
-    if is_done(&one.content) || !run.args.yes && !agrees(run, &one)? {
+    if is_done(&one.content) {
+        return Ok(None);
+    }
+    if !run.args.yes && !agrees(run, &one)? {
+        tell(&format!(
+            "{path} stays as it is; insert it again to be asked once more"
+        ));
         return Ok(None);
     }
     Ok(Some(one))
@@ -189,13 +195,14 @@ fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
         run.sink.send(Event::Noticed { message: &message });
     }
     show::confirm_disk(&one.device)?;
+    let path = printable_path(&one.device.path);
+    // The question itself is short: one that wraps is not drawn over when it is answered.
     let question = format!(
-        "Write {} to {}, {}, {}; on it now, and then lost: {}?",
-        run.plan.cards[one.card].node.hostname,
-        printable_path(&one.device.path),
+        "{path}: {}, {}; on it now, and then lost: {}\nWrite {} to {path}?",
         show::what(&one.device),
         Size(one.device.len()),
-        one.content
+        one.content,
+        run.plan.cards[one.card].node.hostname,
     );
     Ok(ask::confirm(&question)?)
 }
