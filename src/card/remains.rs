@@ -52,11 +52,11 @@ fn files(card: &dyn ReadAt, partition: &Partition) -> Result<Vec<Range<u64>>, Fa
     let fat = Fat::open(card, partition)?;
     let is_settings = |entry: &Entry| {
         let name = entry.name.to_ascii_lowercase();
-        let is_firmware = |part: &&str| match part.strip_prefix('.') {
+        let is_firmware = |part: &str| match part.strip_prefix('.') {
             Some(_) => name.ends_with(part),
             None => name.starts_with(part),
         };
-        u64::from(entry.len) <= MAX_TEXT_LEN || !FIRMWARE.iter().any(|part| is_firmware(&part))
+        u64::from(entry.len) <= MAX_TEXT_LEN || !FIRMWARE.iter().any(|part| is_firmware(part))
     };
     let entries = fat.root()?.into_iter().filter(is_settings);
     Ok(entries

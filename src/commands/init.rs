@@ -10,7 +10,7 @@ use super::workspace::{LOGIN_KEY, MANIFEST};
 use super::{Context, Refused, Usage};
 use crate::base::catalogue::ImageName;
 use crate::cli::InitArgs;
-use crate::cluster::manifest::{Nobody, check_passphrase};
+use crate::cluster::manifest::{ManifestErrors, Nobody, check_passphrase};
 use crate::cluster::new::{NewManifest, NewWifi};
 use crate::cluster::{
     Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, password_hash, public_half, wifi_psk,
@@ -31,6 +31,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     if !args.yes && ask::can_ask() {
         psk = ask_all(args, &mut answers)?;
     }
+    check(&answers, &dir)?;
     whole::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
         answers
@@ -49,17 +50,27 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
         None => 0o644,
     };
     write_new(&dir.join(MANIFEST), &manifest, mode)?;
-    // What was typed may be wrong; better said now than at the first plan.
-    let loaded = Cluster::load(&dir.join(MANIFEST), &mut Nobody);
-    if loaded.is_err() {
-        context.tell(format_args!(
-            "Made {MANIFEST} and {KEY_FILE}; correct {} in an editor:",
-            dir.join(MANIFEST).display()
-        ))?;
-    }
-    loaded?;
+    // With the files that it names now.
+    Cluster::load(&dir.join(MANIFEST), &mut Nobody)?;
     tell_next(context, args, &dir, &answers.image)?;
     Ok(ExitCode::Done)
+}
+
+/// What was typed may be wrong; better said before anything is written than at the first
+/// plan. Files that are not made yet are left out.
+fn check(answers: &NewManifest, dir: &Path) -> Result<()> {
+    let mut draft = answers.clone();
+    if draft.authorized_keys.is_empty() {
+        draft.authorized_keys.push(new_login_key("draft")?.public);
+    }
+    if let Some(wifi) = &mut draft.wifi {
+        wifi.psk_file = None;
+    }
+    Cluster::parse(&draft.render(), dir, &mut Nobody).map_err(|problems| ManifestErrors {
+        path: dir.join(MANIFEST),
+        problems,
+    })?;
+    Ok(())
 }
 
 /// A manifest is somebody's work, and a record tells of cards.

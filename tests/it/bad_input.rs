@@ -238,3 +238,21 @@ fn where_there_is_no_cluster_the_way_to_one_is_told() {
             .says(&["no manifest", "cardmint init"]);
     }
 }
+
+#[test]
+fn wrong_answers_to_init_leave_nothing_behind() {
+    let scratch = Scratch::new();
+    for (flag, value, said) in [
+        ("--hostname", "bad_{n}", "bad_0"),
+        ("--count", "0", "no nodes"),
+        ("--user", "root", "root"),
+    ] {
+        let args = ["init", "--yes", "sub", flag, value];
+        scratch
+            .cardmint(&args)
+            .expect(2)
+            .says(&["nothing was written", said]);
+        assert!(!scratch.path("c/sub").exists(), "{flag}");
+    }
+    scratch.cardmint(&["init", "--yes", "sub"]).expect(0);
+}

@@ -19,6 +19,7 @@ use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
+use crate::cluster::node::PRACTICE;
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::report::event::{Event, Sink};
@@ -108,6 +109,10 @@ pub(super) fn mint(
     let sink: &dyn Sink = if args.json { &json } else { &progress };
     for message in [plan.notices(), workspace.cluster.notices.clone()].concat() {
         sink.send(Event::Noticed { message: &message });
+    }
+    if plan.bases.iter().any(|on| on.base.name() == PRACTICE) {
+        let message = "the practice base boots nothing: what is written is to look at";
+        sink.send(Event::Noticed { message });
     }
     let bases = plan.bases.iter();
     let maps: Vec<Maps<'_>> = bases

@@ -185,6 +185,9 @@ fn seconds(time: Duration) -> String {
 }
 
 fn speed(bytes: u64, time: Duration) -> String {
+    if bytes == 0 {
+        return "–".to_owned();
+    }
     let per_second = u128::from(bytes) * 1000 / time.as_millis().max(1);
     format!("{}/s", Size(u64::try_from(per_second).unwrap_or(u64::MAX)))
 }
