@@ -93,7 +93,7 @@ const LOOKED_AT: [(&str, &str, Check); 15] = [
 
 /// A command without the variables that are set for it.
 fn without_assignments(command: &str) -> &str {
-    let is_variable = |c: char| c.is_ascii_uppercase() || c == '_';
+    let is_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     match command.split_once(' ') {
         Some((first, rest))
             if first.split_once('=').is_some_and(|(name, value)| {
