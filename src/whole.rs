@@ -115,7 +115,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> 
     put(path, bytes, mode, Existing::Keep)
 }
 
-/// [`write`] where somebody has tidied the folder already: looking for leftovers
+/// [`write()`] where somebody has tidied the folder already: looking for leftovers
 /// takes longer the more files there are.
 ///
 /// # Errors
