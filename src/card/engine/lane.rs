@@ -283,8 +283,13 @@ impl<'a> Lane<'a> {
         let there = &mut compared[..bytes.len()];
         read_exact_at(self.job.medium, there, piece.start)
             .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
+        if !self.is_headless && bytes != there {
+            self.behead(piece.start)?;
+            // Settings within it are gone, those as well that are to stay.
+            read_exact_at(self.job.medium, there, piece.start)
+                .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
+        }
         for run in differing_runs(bytes, there) {
-            self.behead(piece.start + run.start as u64)?;
             self.put(&bytes[run.clone()], piece.start + run.start as u64)?;
         }
         self.compared = compared;

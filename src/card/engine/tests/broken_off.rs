@@ -95,6 +95,27 @@ fn where_settings_were_a_card_holds_what_it_must() {
 }
 
 #[test]
+fn settings_that_stay_are_written_again_beside_one_that_changes() {
+    let chunk = 4 * CHUNK_LEN;
+    let place = chunk as u64 + 4096..chunk as u64 + 12_288;
+    let bench = Bench::new();
+    let overlay = overlay(1);
+    let scrub = [place];
+    let used = bench.used_with(&overlay).with(scrub.iter().cloned());
+    let card = TestCard::good();
+    bench.one(&card, false).unwrap();
+    card.state().bytes[chunk] ^= 1;
+    let job = Job {
+        delta: true,
+        scrub: &scrub,
+        ..job(&card, &overlay, &used)
+    };
+    let written = bench.run(&[job]).1.remove(0).unwrap();
+    assert_eq!(written.rewritten, 0);
+    bench.assert_holds(&card, &overlay);
+}
+
+#[test]
 fn interrupted_before_the_first_write_a_card_is_as_it_was() {
     for delta in [false, true] {
         let bench = Bench::new();
