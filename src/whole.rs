@@ -207,10 +207,14 @@ pub(crate) fn tidy(dir: &Path, is_ours: impl Fn(&OsStr) -> bool) {
             .read(true)
             .custom_flags(flags.bits().cast_signed())
             .open(entry.path());
-        if file.is_ok_and(|file| file.try_lock().is_ok()) {
+        let Ok(file) = file else { continue };
+        if file.try_lock().is_ok() {
             // Finished or removed by another process meanwhile.
             let _ = fs::remove_file(entry.path());
         }
+        // The lock is held until the name is gone: whoever made the file and waits for
+        // its lock then sees that it has lost it.
+        drop(file);
     }
 }
 
@@ -351,6 +355,11 @@ mod tests {
                     let bytes = fs::read(&path).unwrap();
                     assert_eq!(bytes.len(), 5000);
                     assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+                }
+            });
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    remove_abandoned(&path);
                 }
             });
             let ends = writers.into_iter().map(thread::ScopedJoinHandle::join);
