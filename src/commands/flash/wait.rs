@@ -10,7 +10,7 @@ use super::show;
 use super::write::Run;
 use crate::card::uevents::Uevents;
 use crate::card::{Content, Device, Size, printable_path};
-use crate::commands::Context;
+use crate::commands::{Context, told};
 use crate::interrupt::Interrupt;
 use crate::plan::guard::Refusal;
 use crate::report::event::Event;
@@ -125,7 +125,7 @@ fn pair(
             Ok(None) => {}
             Err(error) => {
                 context.interrupt.check()?;
-                let message = format!("{path}: {error:#}");
+                let message = format!("{path}: {}", told(&error));
                 run.sink.send(Event::Noticed { message: &message });
             }
         }
