@@ -17,6 +17,7 @@ use super::{Context, Usage};
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::base::read_at::RawFile;
 use crate::base::{Base, Cache, Format, ReadAt, Sha256Digest, read_format};
+use crate::card::sudo_again;
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
 use crate::output::{Expected, differing_chunks};
@@ -87,9 +88,10 @@ pub(super) fn check_readable(target: &Path) -> Result<()> {
         && error.kind() == std::io::ErrorKind::PermissionDenied
     {
         bail!(Usage(format!(
-            "you may not read {0}. Run the same once more with sudo, or join the group that may \
+            "you may not read {0}. Run the same once more {1}, or join the group that may \
              (`ls -l {0}` tells which)",
-            target.display()
+            target.display(),
+            sudo_again()
         )));
     }
     Ok(())
