@@ -277,16 +277,28 @@ fn a_replaced_node_keeps_its_identity_unless_it_is_renewed() {
     assert_eq!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
     assert_eq!(known_hosts(), before);
 
-    scratch
-        .cardmint(&[
-            "replace",
-            "1",
-            "--yes",
-            "--new-identity",
-            "--to",
-            utf8(&new),
-        ])
-        .expect(0);
+    scratch.cardmint(&["build", "--nodes", "1"]).expect(0);
+    let renew = [
+        "replace",
+        "1",
+        "--yes",
+        "--new-identity",
+        "--to",
+        utf8(&new),
+    ];
+    let renewed = scratch.cardmint(&renew).expect(0).stdout;
+    let planned = scratch.cardmint(&["plan", "--json", "--nodes", "1"]).json();
+    let fingerprint = planned["nodes"][0]["host_key"].as_str().expect("text");
+    let (build, image) = (
+        "cardmint build --nodes raspberrypi1 --force",
+        "images/raspberrypi1.img is of the old identity",
+    );
+    for said in [fingerprint, "handover/known_hosts", image, build] {
+        assert!(renewed.contains(said), "{renewed}");
+    }
+    scratch.cardmint(&["build", "--nodes", "1"]).expect(3);
+    let command: Vec<&str> = build.split(' ').skip(1).collect();
+    scratch.cardmint(&command).expect(0);
     assert_ne!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
     assert_ne!(known_hosts(), before);
     assert_eq!(
