@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod board;
+mod hidden;
 pub mod json_lines;
 pub mod progress;
 
