@@ -84,6 +84,12 @@ pub(super) fn check_readable(target: &Path) -> Result<()> {
     if !target.exists() {
         bail!(Usage(format!("there is no {}", target.display())));
     }
+    if target.is_dir() {
+        bail!(Usage(format!(
+            "{} is a directory; give an image or a card",
+            target.display()
+        )));
+    }
     if let Err(error) = fs::File::open(target)
         && error.kind() == std::io::ErrorKind::PermissionDenied
     {
@@ -198,7 +204,16 @@ fn show(
     expected: &Expected,
     differences: &Differences,
 ) -> Result<()> {
+    let is_empty = fs::metadata(target).is_ok_and(|found| found.is_file() && found.len() == 0);
     let target = target.display();
+    if is_empty {
+        let what = "is empty, and not what is planned for";
+        writeln!(
+            context.out,
+            "{target} {what} {name}. Was it copied to its end?"
+        )?;
+        return Ok(());
+    }
     if differences.regions.is_empty() {
         let compared = if expected.is_of_card() {
             "every block that the image uses compared"
