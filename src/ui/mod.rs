@@ -11,6 +11,14 @@ pub mod progress;
 
 use std::io::Write;
 
+use dialoguer::console::Term;
+
+/// Columns of the terminal that standard output is; `None` where it is none.
+#[must_use]
+pub fn width() -> Option<u16> {
+    Term::stdout().size_checked().map(|(_, columns)| columns)
+}
+
 /// Prints a problem on standard error, in red where colours are wanted.
 pub fn complain(message: &str) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
