@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) if is_broken_pipe(&error) => exit::ExitCode::Done.into(),
         Err(error) => {
-            ui::complain(&format!("{error:#}"));
+            ui::complain(&commands::told(&error));
             commands::exit_code(&error).into()
         }
     }

@@ -95,7 +95,7 @@ impl Content {
             Ok(disk) => pi(source).unwrap_or_else(|| partitions(source, &disk)),
             Err(DiskError::Io(error)) => Self::Unreadable(reason(&error)),
             Err(DiskError::Damaged(_) | DiskError::Truncated { .. }) => Self::Unknown,
-            Err(DiskError::NoTable) => match is_zero(source) {
+            Err(DiskError::NoTable | DiskError::Empty) => match is_zero(source) {
                 Ok(true) => Self::Blank,
                 Ok(false) => Self::Unknown,
                 Err(error) => Self::Unreadable(reason(&error)),

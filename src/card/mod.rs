@@ -19,6 +19,7 @@ pub mod open;
 pub mod printable;
 pub mod remains;
 pub mod size;
+mod sudo;
 pub mod sysfs;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use medium::Medium;
 pub use open::{OpenCard, OpenError};
 pub use printable::{printable, printable_path};
 pub use size::Size;
+pub(crate) use sudo::{shown_command, sudo_again};
 pub use sysfs::{DeviceError, System};
 
 /// An error and what caused it, in one line.

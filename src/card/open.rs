@@ -12,6 +12,7 @@ use super::device::{Device, DeviceId};
 use super::handed::{Handed, Keeper};
 use super::ioctl;
 use super::medium::{BLOCK_LEN, Medium};
+use super::sudo::sudo_again;
 
 /// Why a card was not opened. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,9 @@ pub enum OpenError {
     Busy(PathBuf),
     /// The user may not write to it.
     #[error(
-        "you may not write to {}, and nobody opened it for you{}. Run the same once more with \
-         sudo, or join the group that may (`ls -l {}` tells which)",
-        path.display(), in_brackets(tried), path.display()
+        "you may not write to {}, and nobody opened it for you{}. Run the same once more {}, \
+         or join the group that may (`ls -l {}` tells which)",
+        path.display(), in_brackets(tried), sudo_again(), path.display()
     )]
     Denied {
         /// Where it is.

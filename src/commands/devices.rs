@@ -8,7 +8,7 @@ use crate::card::{Content, Device, Size, System, printable, printable_path};
 use crate::cli::DevicesArgs;
 use crate::exit::ExitCode;
 use crate::plan::guard::{self, Demands, Refusal};
-use crate::report::{drawn, plain_table};
+use crate::report::{drawn, plain_table_within};
 
 /// A device, what is on it, and why it may not be written.
 struct Entry {
@@ -48,7 +48,7 @@ fn show(context: &mut Context<'_>, entries: &[Entry]) -> Result<()> {
     if cards.is_empty() {
         writeln!(context.out, "No card that may be written. Insert one.")?;
     } else {
-        let mut table = plain_table();
+        let mut table = plain_table_within(crate::ui::width());
         table.set_header(["card", "what it is", "model", "size", "on it now"]);
         for Entry {
             device, content, ..

@@ -37,6 +37,27 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         .unwrap_or(ExitCode::Failed)
 }
 
+/// An error and its causes as one line for a person. The operating system's words are
+/// there; that it counts them as well helps nobody.
+#[must_use]
+pub fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let mut told = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        told.push_str(before);
+        let number = after.find(|c: char| !c.is_ascii_digit());
+        rest = match number.map(|end| after.split_at(end)) {
+            Some((number, after)) if !number.is_empty() && after.starts_with(')') => &after[1..],
+            _ => {
+                told.push_str(" (os error ");
+                after
+            }
+        };
+    }
+    told + rest
+}
+
 /// Whether the cause is an error of this type that passes the test.
 fn is<E: Error + 'static>(cause: Cause<'_>, test: fn(&E) -> bool) -> bool {
     cause.downcast_ref().is_some_and(test)
@@ -88,4 +109,26 @@ fn is_usage(cause: Cause<'_>) -> bool {
         || is(cause, ImageError::is_usage)
         || is(cause, |error| matches!(error, PlanError::Board { .. }))
         || is(cause, |error| matches!(error, ProvisionError::Exporter(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operating_systems_words_are_told_without_its_numbers() {
+        let error = std::io::Error::from_raw_os_error(2);
+        let said = told(&anyhow::Error::from(error).context("reading x"));
+        assert_eq!(said, "reading x: No such file or directory");
+        for (text, wanted) in [
+            (
+                "x cannot be read (gone (os error 2)) or so",
+                "x cannot be read (gone) or so",
+            ),
+            ("a (os error 1), b (os error 22)", "a, b"),
+            ("a (os error ) (os error x", "a (os error ) (os error x"),
+        ] {
+            assert_eq!(told(&anyhow::anyhow!(text)), wanted);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `cardmint handover`: what the operator needs once the cards are made. `build`
 //! and `flash` write it as well.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -73,11 +74,7 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
         folder: &folder,
         identity_file: login_key.as_deref(),
     };
-    // Also of what is right already, or no longer applies.
-    for name in FILES {
-        let path = folder.join(name);
-        whole::remove_abandoned(&path);
-    }
+    tidy(&folder);
     let mut files = Vec::new();
     for file in handover.files(&workspace.templates)? {
         let path = folder.join(file.path);
@@ -100,6 +97,17 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
         files,
         removed,
     })
+}
+
+/// Removes what a crash left, also of what is right already, or no longer applies.
+fn tidy(folder: &Path) {
+    let files = || FILES.map(Path::new).into_iter();
+    let inner: BTreeSet<&Path> = files().filter_map(Path::parent).collect();
+    for inner in inner {
+        whole::tidy(&folder.join(inner), |name| {
+            files().any(|file| file.parent() == Some(inner) && file.file_name() == Some(name))
+        });
+    }
 }
 
 fn hosts(workspace: &Workspace) -> Result<Vec<Host<'_>>, IdentityError> {

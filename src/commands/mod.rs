@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-pub use self::failure::exit_code;
+pub use self::failure::{exit_code, told};
 use crate::base::Cache;
 use crate::base::fetch::ImageStore;
 use crate::cli::{Cli, Command};

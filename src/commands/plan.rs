@@ -24,6 +24,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &PlanArgs) -> Result<ExitCode
     let orders = workspace.orders(nodes, &bases, &out)?;
     let mut plan = workspace.plan(&bases, orders)?;
     plan.verbose = context.verbosity == Verbosity::Verbose;
+    plan.width = crate::ui::width();
     if args.json {
         let mut json = plan.to_json();
         json["notices"] = [plan.notices(), workspace.cluster.notices.clone()]

@@ -1,5 +1,7 @@
 //! `cardmint replace`: the card of a node that died, with the same identity.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use super::flash::{self, Target};
@@ -18,12 +20,44 @@ pub(super) fn run(context: &mut Context<'_>, args: &ReplaceArgs) -> Result<ExitC
             node.hostname
         )));
     }
-    if args.new_identity {
+    let renewed = if args.new_identity {
         workspace.record.renew(number);
-    }
+        let key = workspace.identity(&node)?.host_key;
+        Some((node.hostname.clone(), key.fingerprint))
+    } else {
+        None
+    };
     let target = Target {
         node,
         card: args.to.clone(),
     };
-    flash::mint(context, workspace, vec![target], &args.card, Pick::AsBefore)
+    let code = flash::mint(context, workspace, vec![target], &args.card, Pick::AsBefore)?;
+    if let (ExitCode::Done, Some((hostname, fingerprint)), false) = (code, renewed, args.card.json)
+    {
+        tell_renewed(context, &hostname, &fingerprint)?;
+    }
+    Ok(code)
+}
+
+/// What else a new identity changes.
+fn tell_renewed(context: &mut Context<'_>, hostname: &str, fingerprint: &str) -> Result<()> {
+    context.tell(format_args!(
+        "\n{hostname} has a new host key: {fingerprint}\n{} was written anew and has it",
+        context.path("handover/known_hosts").display()
+    ))?;
+    for (format, option) in [
+        ("img", ""),
+        ("img.xz", " --format img.xz"),
+        ("img.zst", " --format img.zst"),
+    ] {
+        let image: PathBuf = context.path(format!("images/{hostname}.{format}"));
+        if image.exists() {
+            context.tell(format_args!(
+                "{} is of the old identity; `cardmint build --nodes {hostname} --force{option}` \
+                 makes it anew",
+                image.display()
+            ))?;
+        }
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use super::{Context, Usage};
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::base::read_at::RawFile;
 use crate::base::{Base, Cache, Format, ReadAt, Sha256Digest, read_format};
+use crate::card::sudo_again;
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
 use crate::output::{Expected, differing_chunks};
@@ -83,13 +84,20 @@ pub(super) fn check_readable(target: &Path) -> Result<()> {
     if !target.exists() {
         bail!(Usage(format!("there is no {}", target.display())));
     }
+    if target.is_dir() {
+        bail!(Usage(format!(
+            "{} is a directory; give an image or a card",
+            target.display()
+        )));
+    }
     if let Err(error) = fs::File::open(target)
         && error.kind() == std::io::ErrorKind::PermissionDenied
     {
         bail!(Usage(format!(
-            "you may not read {0}. Run the same once more with sudo, or join the group that may \
+            "you may not read {0}. Run the same once more {1}, or join the group that may \
              (`ls -l {0}` tells which)",
-            target.display()
+            target.display(),
+            sudo_again()
         )));
     }
     Ok(())
@@ -196,7 +204,16 @@ fn show(
     expected: &Expected,
     differences: &Differences,
 ) -> Result<()> {
+    let is_empty = fs::metadata(target).is_ok_and(|found| found.is_file() && found.len() == 0);
     let target = target.display();
+    if is_empty {
+        let what = "is empty, and not what is planned for";
+        writeln!(
+            context.out,
+            "{target} {what} {name}. Was it copied to its end?"
+        )?;
+        return Ok(());
+    }
     if differences.regions.is_empty() {
         let compared = if expected.is_of_card() {
             "every block that the image uses compared"

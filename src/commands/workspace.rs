@@ -56,7 +56,10 @@ impl Workspace {
 
     fn open_asking(context: &Context<'_>, ask: &mut dyn Ask) -> Result<Self> {
         let dir = context.dir.clone();
-        let cluster = Cluster::load(&context.path(MANIFEST), ask)?;
+        let cluster = Cluster::load(&context.path(MANIFEST), ask);
+        // Rather than a problem that follows from a question that was not answered.
+        context.interrupt.check()?;
+        let cluster = cluster?;
         let key = ClusterKey::load(&dir)?;
         let record = Record::load(&dir)?;
         record.check_owner(&dir, &cluster.name, &key)?;

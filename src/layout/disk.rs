@@ -69,6 +69,9 @@ impl Partition {
 /// Why a partition table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
+    /// Not a byte.
+    #[error("it is empty. Was it downloaded or copied to its end?")]
+    Empty,
     /// Nothing like a partition table at the start.
     #[error(
         "no partition table: this is no disk image. Give a Raspberry Pi OS image \
@@ -103,6 +106,9 @@ impl Disk {
     /// Where there is none, where it is damaged, and where a partition leaves
     /// the source.
     pub fn read(source: &dyn ReadAt) -> Result<Self, DiskError> {
+        if source.is_empty() {
+            return Err(DiskError::Empty);
+        }
         if source.len() < 2 * SECTOR_LEN {
             return Err(DiskError::NoTable);
         }

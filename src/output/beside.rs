@@ -1,12 +1,13 @@
 //! What belongs beside an image: its digest and its block map.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
-use super::{Expected, Job, OutputError, bmap};
+use super::{Expected, Job, OutputError, PRISTINE, bmap};
 use crate::base::Sha256Digest;
 use crate::whole;
 
@@ -39,8 +40,9 @@ pub(crate) fn beside(image: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Removes what a crash left of these images and of what belongs beside them. One look
-/// at each folder, however many images there are.
+/// Removes what a crash left of these images, of what belongs beside them, and of the
+/// base that they were cloned from. One look at each folder, however many images there
+/// are.
 pub fn remove_abandoned<'a>(images: impl IntoIterator<Item = &'a Path>) {
     let mut folders: BTreeMap<&Path, HashSet<PathBuf>> = BTreeMap::new();
     for image in images {
@@ -50,7 +52,8 @@ pub fn remove_abandoned<'a>(images: impl IntoIterator<Item = &'a Path>) {
         names.insert(name.to_owned());
     }
     for (folder, names) in folders {
-        whole::tidy(folder, |name| names.contains(Path::new(name)));
+        let is_ours = |name: &OsStr| name == PRISTINE || names.contains(Path::new(name));
+        whole::tidy(folder, is_ours);
     }
 }
 

@@ -81,7 +81,8 @@ pub struct Build<'a> {
 
 impl Build<'_> {
     /// Makes the images of `jobs`, all in one folder, and calls `done` for each
-    /// as soon as its fate is known. Returns the digests of the base.
+    /// as soon as its fate is known. Returns the digests of the base. The folder is
+    /// tidied by [`remove_abandoned`].
     ///
     /// # Errors
     /// Where the base fails, which ends all of them. What befalls a single
@@ -91,9 +92,6 @@ impl Build<'_> {
         jobs: &[Job<'_>],
         mut done: impl FnMut(usize, Outcome),
     ) -> Result<Digests, OutputError> {
-        let pristine = jobs.first().map(|job| pristine_path(&job.path));
-        let images = jobs.iter().map(|job| &job.path).chain(&pristine);
-        remove_abandoned(images.map(PathBuf::as_path));
         let reflinks = jobs.len() > 1 && reflink::works_beside(&jobs[0].path);
         if reflinks {
             self.clone_all(jobs, &mut done)
@@ -243,9 +241,12 @@ impl Build<'_> {
     }
 }
 
+/// What the base is called while images are cloned from it.
+const PRISTINE: &str = "base";
+
 /// Where the base is kept while images are cloned from it.
 fn pristine_path(beside: &Path) -> PathBuf {
-    beside.with_file_name("base")
+    beside.with_file_name(PRISTINE)
 }
 
 fn refuse_differences(

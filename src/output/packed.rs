@@ -11,7 +11,7 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::beside::{publish_alone, publish_beside, remove_abandoned};
+use super::beside::{publish_alone, publish_beside};
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::read_back::Reader;
@@ -95,7 +95,6 @@ impl<'a> Packer<'a> {
         if jobs.is_empty() {
             return;
         }
-        remove_abandoned(jobs.iter().map(|job| job.path.as_path()));
         let task = "images";
         let sink = self.blocks.build.sink;
         let total = jobs.len() as u64;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 
-use super::{Build, Expected, Job, Outcome, OutputError, differing_chunks};
+use super::{Build, Expected, Job, Outcome, OutputError, differing_chunks, remove_abandoned};
 use crate::base::chunk::CHUNK_LEN;
 use crate::base::testing::sample;
 use crate::base::{Base, Cache, Digests, MemBase, Sha256Digest};
@@ -220,6 +220,7 @@ fn abandoned_drafts_are_removed_and_those_in_work_are_kept() {
     working.lock().unwrap();
     drop(put(".other.img.aaaaa4.partial"));
     drop(put(".a.img.notes"));
+    remove_abandoned([bench.out("a.img").as_path()]);
     let (result, _) = bench.run(&[bench.job("a.img", &overlay)], false);
     result.unwrap();
     let kept = [

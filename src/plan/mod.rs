@@ -70,6 +70,8 @@ pub struct Plan<'a> {
     pub cards: Vec<Card>,
     /// Show every node in full, not only the first of each base.
     pub verbose: bool,
+    /// Columns of the terminal that it is shown at, if it is one.
+    pub width: Option<u16>,
 }
 
 /// Why no plan can be made.
@@ -131,6 +133,7 @@ pub fn make<'a>(
         bases,
         cards,
         verbose: false,
+        width: None,
     })
 }
 

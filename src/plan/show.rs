@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Card, OpenBase, Plan};
 use crate::cluster::Exporter;
 use crate::cluster::node::{Node, Password, Sudo, WifiSecurity};
-use crate::report::{drawn, plain_table};
+use crate::report::{drawn, end_of, plain_table, plain_table_within};
 
 impl fmt::Display for Plan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,10 +28,11 @@ impl fmt::Display for Plan<'_> {
             if let Some(watcher) = cards().find(|card| card.node.monitoring.is_some()) {
                 write_watch(f, &watcher.node)?;
             }
-            writeln!(f, "\n{}", drawn(&node_table(cards()), []))?;
+            let table = node_table(&cards().collect::<Vec<_>>(), self.width);
+            writeln!(f, "\n{}", drawn(&table, []))?;
             let shown = if self.verbose { usize::MAX } else { 1 };
             for card in cards().take(shown) {
-                write_files(f, card, base)?;
+                write_files(f, card, base, self.width)?;
             }
         }
         for notice in self.notices() {
@@ -187,22 +188,38 @@ fn write_watch(f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
     )
 }
 
-fn node_table<'a>(cards: impl Iterator<Item = &'a Card>) -> Table {
-    let mut table = plain_table();
-    table.set_header(["node", "board", "address", "changes", "image"]);
-    for card in cards {
-        table.add_row([
-            card.node.hostname.clone(),
-            card.node
-                .board
-                .map_or("any", |board| board.name())
-                .to_owned(),
-            address(&card.node),
-            HumanBytes(card.overlay.len()).to_string(),
-            card.path.display().to_string(),
-        ]);
+/// The nodes; where a terminal is too narrow, with the ends of the paths.
+fn node_table(cards: &[&Card], width: Option<u16>) -> Table {
+    /// An image is still known by so many letters.
+    const LEAST: usize = 16;
+    let table = |room| {
+        let mut table = plain_table();
+        table.set_header(["node", "board", "address", "changes", "image"]);
+        for card in cards {
+            table.add_row([
+                card.node.hostname.clone(),
+                card.node
+                    .board
+                    .map_or("any", |board| board.name())
+                    .to_owned(),
+                address(&card.node),
+                HumanBytes(card.overlay.len()).to_string(),
+                end_of(&card.path.display().to_string(), room),
+            ]);
+        }
+        table
+    };
+    let whole = table(usize::MAX);
+    let widths = whole.column_max_content_widths();
+    let [others @ .., path] = widths.as_slice() else {
+        return whole;
+    };
+    // A blank before and one behind each; that at the end is not shown.
+    let taken: usize = others.iter().map(|&len| usize::from(len) + 2).sum();
+    match width.map(|width| usize::from(width).saturating_sub(taken + 1)) {
+        Some(room) if room < usize::from(*path) => table(room.max(LEAST)),
+        _ => whole,
     }
-    table
 }
 
 fn address(node: &Node) -> String {
@@ -215,7 +232,12 @@ fn address(node: &Node) -> String {
     }
 }
 
-fn write_files(f: &mut fmt::Formatter<'_>, card: &Card, base: &OpenBase) -> fmt::Result {
+fn write_files(
+    f: &mut fmt::Formatter<'_>,
+    card: &Card,
+    base: &OpenBase,
+    width: Option<u16>,
+) -> fmt::Result {
     let boot = &base.layout.boot;
     writeln!(
         f,
@@ -227,7 +249,7 @@ fn write_files(f: &mut fmt::Formatter<'_>, card: &Card, base: &OpenBase) -> fmt:
         card.overlay.extents().len(),
     )?;
     writeln!(f, "host key   {}", card.host_key.fingerprint)?;
-    let mut table = plain_table();
+    let mut table = plain_table_within(width);
     for file in &card.boot_files.files {
         let state = if boot.has(&file.name) {
             "changed"

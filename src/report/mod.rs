@@ -5,13 +5,33 @@
 pub mod event;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 
 /// An empty table without lines: columns alone carry the eye.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
+}
+
+/// The same for a terminal of so many columns, where it is one: what is too long for its
+/// column goes on below.
+pub(crate) fn plain_table_within(width: Option<u16>) -> Table {
+    let mut table = plain_table();
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        // The blank at the end is not shown.
+        table.set_width(width.saturating_add(1));
+    }
+    table
+}
+
+/// The end of a path, where the whole is longer than `room`.
+pub(crate) fn end_of(path: &str, room: usize) -> String {
+    match path.chars().count().checked_sub(room) {
+        None | Some(0) => path.to_owned(),
+        Some(over) => format!("…{}", path.chars().skip(over + 1).collect::<String>()),
+    }
 }
 
 /// How a thing went, as a colour.
@@ -59,6 +79,20 @@ pub(crate) fn drawn<'w>(table: &Table, words: impl IntoIterator<Item = (&'w str,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_has_no_room_for_goes_on_below_or_keeps_its_end() {
+        let table = |width| {
+            let mut table = plain_table_within(width);
+            table.add_row(["new", "all settings, for cloud-init"]);
+            table.trim_fmt()
+        };
+        assert_eq!(table(None), " new  all settings, for cloud-init");
+        assert_eq!(table(Some(34)), table(None));
+        assert_eq!(table(Some(33)), " new  all settings, for\n      cloud-init");
+        assert_eq!(end_of("images/a.img", 12), "images/a.img");
+        assert_eq!(end_of("images/a.img", 6), "…a.img");
+    }
 
     #[test]
     fn colours_take_no_room_and_no_text() {

@@ -5,10 +5,19 @@
 
 pub mod ask;
 pub mod board;
+mod hidden;
 pub mod json_lines;
 pub mod progress;
 
 use std::io::Write;
+
+use dialoguer::console::Term;
+
+/// Columns of the terminal that standard output is; `None` where it is none.
+#[must_use]
+pub fn width() -> Option<u16> {
+    Term::stdout().size_checked().map(|(_, columns)| columns)
+}
 
 /// Prints a problem on standard error, in red where colours are wanted.
 pub fn complain(message: &str) {

@@ -46,8 +46,11 @@ fn a_missing_or_foreign_image_is_told_with_advice() {
     let scratch = Scratch::cluster("trixie-arm64", |text| text);
     let manifest = fs::read_to_string(scratch.path("c/cluster.toml")).expect("a manifest");
     let image = base("trixie-arm64").display().to_string();
+    scratch.write("c/empty.img", "");
     for (name, code, said) in [
-        ("gone.img", 2, "there is no image"),
+        ("gone.img", 2, "there is no image ./gone.img. "),
+        ("./gone.img", 2, "there is no image ./gone.img. "),
+        ("empty.img", 1, "empty.img: it is empty. "),
         ("raspbian", 2, "there is no such file either; known names: "),
         (
             "raspios-lite-arm46",

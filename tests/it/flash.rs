@@ -2,9 +2,10 @@
 //! old bytes, and loop devices where there is root.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::harness::{
     Loop, Mounted, Run, Scratch, base, boot_names, boot_text, extract, is_root, partitions, tool,
@@ -277,16 +278,28 @@ fn a_replaced_node_keeps_its_identity_unless_it_is_renewed() {
     assert_eq!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
     assert_eq!(known_hosts(), before);
 
-    scratch
-        .cardmint(&[
-            "replace",
-            "1",
-            "--yes",
-            "--new-identity",
-            "--to",
-            utf8(&new),
-        ])
-        .expect(0);
+    scratch.cardmint(&["build", "--nodes", "1"]).expect(0);
+    let renew = [
+        "replace",
+        "1",
+        "--yes",
+        "--new-identity",
+        "--to",
+        utf8(&new),
+    ];
+    let renewed = scratch.cardmint(&renew).expect(0).stdout;
+    let planned = scratch.cardmint(&["plan", "--json", "--nodes", "1"]).json();
+    let fingerprint = planned["nodes"][0]["host_key"].as_str().expect("text");
+    let (build, image) = (
+        "cardmint build --nodes raspberrypi1 --force",
+        "images/raspberrypi1.img is of the old identity",
+    );
+    for said in [fingerprint, "handover/known_hosts", image, build] {
+        assert!(renewed.contains(said), "{renewed}");
+    }
+    scratch.cardmint(&["build", "--nodes", "1"]).expect(3);
+    let command: Vec<&str> = build.split(' ').skip(1).collect();
+    scratch.cardmint(&command).expect(0);
     assert_ne!(boot_text(&new, "user-data"), boot_text(&old, "user-data"));
     assert_ne!(known_hosts(), before);
     assert_eq!(
@@ -362,4 +375,30 @@ fn loop_devices_are_cards_when_that_is_allowed() {
     );
     drop(device);
     judge(&scratch, &path);
+}
+
+#[test]
+fn a_card_is_asked_for_even_where_little_is_to_be_said() {
+    let scratch = Scratch::new();
+    scratch.init(Path::new("practice"), 2);
+    for (flag, before) in [("--quiet", ""), ("--verbose", "note: ")] {
+        // The guard of the test, not part of it.
+        let mut child = Command::new("timeout")
+            .args(["--signal=KILL", "120", env!("CARGO_BIN_EXE_cardmint"), flag])
+            .args(["flash", "--yes"])
+            .current_dir(scratch.path("c"))
+            .env("HOME", scratch.path("home"))
+            .env("XDG_CACHE_HOME", scratch.path("cache"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("timeout runs");
+        let said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let wanted = format!("{before}insert the card for raspberrypi0 (2 to go; Ctrl-C ends)");
+        let asked = said.map_while(Result::ok).any(|line| line == wanted);
+        let pid = child.id().to_string();
+        tool("kill", &["-INT", &pid]).expect(0);
+        assert_eq!(child.wait().expect("an end").code(), Some(130));
+        assert!(asked, "{flag}");
+    }
 }

@@ -54,6 +54,8 @@ mod monitoring;
 mod packed;
 /// `plan` shows all and writes nothing.
 mod plan;
+/// Questions at a terminal, and how one gets away from them.
+mod prompts;
 /// Secrets stay where they belong.
 mod secrets;
 /// `status` on a network of real sshds, exporters and a Prometheus.

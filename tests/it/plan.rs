@@ -1,4 +1,6 @@
-use crate::harness::Scratch;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Run, Scratch};
 
 #[test]
 fn writes_nothing() {
@@ -99,4 +101,37 @@ fn templates_beside_the_manifest_replace_ours() {
         .cardmint(&["plan"])
         .expect(2)
         .says(&["nework-config.yaml", "network-config.yaml"]);
+}
+
+#[test]
+fn tables_keep_to_the_columns_of_the_terminal() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| {
+        format!("{text}\n[node.1]\naddress = \"192.168.100.101/24\"\ngateway = \"192.168.100.1\"\n")
+    });
+    let answer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
+    let at_terminal = |columns: u32| {
+        let size = format!("--size={columns}x60");
+        let dir = scratch.path("c");
+        let output = Command::new("python3")
+            .args([answer, &size, "[]", env!("CARGO_BIN_EXE_cardmint"), "-C"])
+            .arg(&dir)
+            .args(["plan", "--out", "/srv/images/of/a/cluster"])
+            .env("HOME", scratch.path("home"))
+            .env("XDG_CACHE_HOME", scratch.path("cache"))
+            .stdin(Stdio::null())
+            .output();
+        Run::of(&output.expect("python3 runs")).expect(0).stdout
+    };
+    let wide = at_terminal(160);
+    let path = "/srv/images/of/a/cluster/raspberrypi1.img";
+    assert!(wide.contains(path) && wide.contains("(secret, removed after first boot)"));
+    let narrow = at_terminal(80);
+    let rows = narrow.lines().filter(|line| line.starts_with(' '));
+    let rows: Vec<&str> = rows.map(str::trim_end).collect();
+    for row in &rows {
+        assert!(row.chars().count() <= 80, "{row}");
+    }
+    let has = |text: &str| rows.iter().any(|row| row.ends_with(text));
+    assert!(has("raspberrypi1.img") && !has(path), "{narrow}");
+    assert!(has("removed after first boot)"), "{narrow}");
 }

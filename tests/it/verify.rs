@@ -111,3 +111,18 @@ fn one_node_is_not_another() {
         .expect(2)
         .says(&["nowhere.img"]);
 }
+
+#[test]
+fn what_can_be_no_image_is_told_before_anything_is_read() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    for command in ["verify 1 .", "inspect ."] {
+        let args: Vec<&str> = command.split(' ').collect();
+        let run = scratch.cardmint(&args).expect(2);
+        run.says(&[". is a directory; give an image or a card"]);
+    }
+    scratch.write("c/empty.img", "");
+    let run = scratch.cardmint(&["verify", "1", "empty.img"]).expect(4);
+    assert!(run.stdout.contains("empty.img is empty"), "{}", run.stdout);
+    let run = scratch.cardmint(&["inspect", "empty.img"]).expect(1);
+    run.says(&["empty.img: it is empty"]);
+}

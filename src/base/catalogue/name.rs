@@ -24,12 +24,25 @@ pub enum BadName {
     Unknown {
         /// What was given.
         name: String,
-        /// The nearest name there is.
-        nearest: Option<String>,
+        /// The nearest names there are; several where what was given fits them all.
+        nearest: Vec<String>,
     },
     /// The date is none.
     #[error("`{0}` is no date such as 2026-06-18")]
     Date(String),
+}
+
+impl BadName {
+    /// ``did you mean `raspios-lite-arm64`?``, where one of the names may be meant.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<String> {
+        match self {
+            Self::Unknown { nearest, .. } if !nearest.is_empty() => {
+                Some(format!("did you mean `{}`?", nearest.join("` or `")))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for ImageName {
@@ -45,13 +58,14 @@ impl FromStr for ImageName {
         let catalogue = Catalogue::builtin();
         if catalogue.find(name).is_none() {
             let alike = |image: &KnownImage| strsim::jaro_winkler(name, image.name());
-            let nearest = catalogue
-                .images()
-                .max_by(|a, b| alike(a).total_cmp(&alike(b)))
-                .filter(|image| alike(image) > ALIKE);
+            let most = catalogue.images().map(alike).fold(ALIKE, f64::max);
+            let nearest = catalogue.images().filter(|image| {
+                let alike = alike(image);
+                alike > ALIKE && alike >= most
+            });
             return Err(BadName::Unknown {
                 name: name.to_owned(),
-                nearest: nearest.map(|image| image.name().to_owned()),
+                nearest: nearest.map(|image| image.name().to_owned()).collect(),
             });
         }
         let parse = |date: &str| date.parse().map_err(|_| BadName::Date(date.to_owned()));

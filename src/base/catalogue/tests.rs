@@ -100,13 +100,17 @@ fn names_are_read_and_written() {
         wrong("raspios-lite-arm46"),
         BadName::Unknown {
             name: "raspios-lite-arm46".into(),
-            nearest: Some(ARM64.into())
+            nearest: vec![ARM64.into()]
         }
     );
-    assert!(matches!(
-        wrong("windows"),
-        BadName::Unknown { nearest: None, .. }
-    ));
+    // What fits several names could mean any of them.
+    for text in ["raspios-lite", "raspios-lite-arm"] {
+        assert_eq!(
+            wrong(text).suggestion().unwrap(),
+            "did you mean `raspios-lite-arm64` or `raspios-lite-armhf`?"
+        );
+    }
+    assert_eq!(wrong("windows").suggestion(), None);
     for text in [
         "raspios-lite-arm64@",
         "raspios-lite-arm64@2026-02-30",

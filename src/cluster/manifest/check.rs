@@ -7,7 +7,10 @@ use crate::cluster::node::MacAddress;
 /// A complaint about a value: what is wrong, and what to do.
 pub(super) type Complaint = (String, String);
 
-fn complain<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Complaint> {
+pub(super) fn complain<T>(
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Result<T, Complaint> {
     Err((message.into(), help.into()))
 }
 
@@ -85,24 +88,6 @@ pub(super) fn password_hash(hash: &str) -> Result<(), Complaint> {
         "`password_hash` is no crypt hash; a password in plain text does not belong here",
         "make one with `openssl passwd -6`, or put the password into a file and name it in \
          `password_file`",
-    )
-}
-
-/// A time zone of the IANA database, by its form.
-pub(super) fn timezone(name: &str) -> Result<(), Complaint> {
-    let part = |part: &str| {
-        !part.is_empty()
-            && part.starts_with(|c: char| c.is_ascii_alphabetic())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
-    };
-    if name.len() <= 64 && name.split('/').all(part) {
-        return Ok(());
-    }
-    complain(
-        format!("`{name}` is no time zone"),
-        "write it like Europe/Lisbon or UTC",
     )
 }
 

@@ -39,7 +39,8 @@ impl Files {
     pub(super) fn resolve(&self, text: &str) -> PathBuf {
         match (text.strip_prefix("~/"), &self.home) {
             (Some(rest), Some(home)) => home.join(rest),
-            _ => self.dir.join(text),
+            // As short as it can be shown: `./key.pub`, not `././key.pub`.
+            _ => self.dir.join(text).components().collect(),
         }
     }
 

@@ -91,12 +91,9 @@ fn local_path(rest: &str) -> Result<PathBuf, Complaint> {
 }
 
 fn complaint(error: &BadName) -> Complaint {
-    let help = match error {
-        BadName::Unknown {
-            nearest: Some(name),
-            ..
-        } => format!("did you mean `{name}`?"),
-        BadName::Unknown { nearest: None, .. } => {
+    let help = match (error, error.suggestion()) {
+        (_, Some(suggestion)) => suggestion,
+        (BadName::Unknown { .. }, None) => {
             let names: Vec<&str> = Catalogue::builtin()
                 .images()
                 .map(KnownImage::name)
@@ -106,7 +103,7 @@ fn complaint(error: &BadName) -> Complaint {
                 names.join(", ")
             )
         }
-        BadName::Date(_) => String::new(),
+        (BadName::Date(_), None) => String::new(),
     };
     let message = match error {
         BadName::Unknown { name, .. } => format!("unknown image `{name}`"),

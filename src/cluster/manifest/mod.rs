@@ -12,6 +12,7 @@ mod overrides;
 mod problem;
 mod read;
 mod shared;
+mod zone;
 
 use std::path::Path;
 

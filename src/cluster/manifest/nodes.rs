@@ -15,6 +15,7 @@ use super::read::{At, Section};
 use super::shared::{judge, read_boot, read_locale, read_ssh, read_steps, read_user, read_wifi};
 use crate::cluster::node::{Boot, FirstBoot, Locale, MacAddress, Node, User, Wifi};
 use crate::cluster::{Cluster, Exporter};
+use crate::layout::Board;
 
 /// What all nodes share.
 pub(super) struct Shared {
@@ -61,6 +62,7 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
     let overrides = read_overrides(overrides, &frame, &shared, files);
     let mut notices = fill_image(&mut frame, &overrides);
     let mut nodes = number_nodes(&monitoring.section, &frame, &shared, overrides);
+    notices.extend(without_gateway(&frame, &nodes));
     let monitoring = monitoring.finish(&frame, &mut nodes, &mut notices);
     let (name, dir) = (frame.name, files.dir().to_owned());
     Cluster {
@@ -88,6 +90,40 @@ fn fill_image(frame: &mut Frame, overrides: &BTreeMap<u32, Override>) -> Vec<Str
     let (image, notice) = choose_image(boards, frame.require_signature);
     frame.image = Some(image);
     vec![notice]
+}
+
+/// What to say of nodes whose fixed address leads nowhere beyond its own network. The
+/// gateway itself is meant so, and one with Wi-Fi beside the cable may be. Of IPv6
+/// routers tell themselves.
+fn without_gateway(frame: &Frame, nodes: &[Node]) -> Option<String> {
+    let is_shut_in = |node: &&Node| {
+        let has_wifi = node.wifi.is_some() && node.board.is_none_or(Board::has_wifi);
+        node.address.as_ref().is_some_and(|fixed| {
+            let is_ordinary =
+                matches!(fixed.address, IpAddr::V4(address) if !address.is_link_local());
+            let is_gateway =
+                (frame.gateway.as_ref()).is_some_and(|gateway| gateway.value == fixed.address);
+            let is_only_way = fixed.interface.starts_with("wlan") || !has_wifi;
+            fixed.gateway.is_none() && is_ordinary && !is_gateway && is_only_way
+        })
+    };
+    let mut shut_in = nodes.iter().filter(is_shut_in);
+    let first = &shut_in.next()?.hostname;
+    let (who, they) = match shut_in.count() {
+        0 => (format!("{first} has a fixed address"), "it reaches"),
+        1 => (
+            format!("{first} and another node have fixed addresses"),
+            "they reach",
+        ),
+        more => (
+            format!("{first} and {more} more have fixed addresses"),
+            "they reach",
+        ),
+    };
+    Some(format!(
+        "{who} and no gateway: {they} nothing beyond the network of that address. `gateway` under \
+         [cluster] or [node.N] would change that."
+    ))
 }
 
 fn number_nodes(

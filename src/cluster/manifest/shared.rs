@@ -8,6 +8,7 @@ use super::Ask;
 use super::check::{self, Complaint};
 use super::files::Files;
 use super::read::{At, Section};
+use super::zone::timezone;
 use crate::cluster::identity::wifi_psk;
 use crate::cluster::node::{
     Boot, FirstBoot, Locale, NodeFile, Password, Sudo, User, Wifi, WifiSecurity,
@@ -150,7 +151,7 @@ pub(super) fn read_locale(mut section: Section<'_, '_>) -> Arc<Locale> {
         checked(&mut section, key, check).map(|found| found.value)
     };
     let locale = Locale {
-        timezone: take("timezone", check::timezone),
+        timezone: take("timezone", timezone),
         keymap: take("keymap", check::keymap),
         locale: take("locale", check::locale),
     };

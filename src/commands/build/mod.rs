@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::workspace::{Pick, Workspace};
-use super::{Context, Refused, exit_code, handover, made};
+use super::{Context, Refused, exit_code, handover, made, told};
 use crate::base::Sha256Digest;
 use crate::cli::BuildArgs;
 use crate::cluster::record::Entry;
@@ -103,6 +103,8 @@ fn build_all(
     plan: &Plan<'_>,
     how: (&BuildArgs, Option<Compression>),
 ) -> (Vec<Fate>, Vec<ExitCode>) {
+    // Also of those that are kept: whatever is written beside them counts on it.
+    remove_abandoned(plan.cards.iter().map(|card| card.path.as_path()));
     let mut fates: Vec<Option<Fate>> = plan.cards.iter().map(|_| None).collect();
     let mut codes = Vec::new();
     for (index, base) in plan.bases.iter().enumerate() {
@@ -111,7 +113,7 @@ fn build_all(
             codes.push(exit_code(&error));
             // One base failing never stops another.
             if !fail_rest(plan, index, &error, &mut fates) {
-                crate::ui::complain(&format!("{error:#}"));
+                crate::ui::complain(&told(&error));
             }
         }
     }
@@ -181,7 +183,6 @@ fn build_base(
         let digests = packed::build_base(build, on, &cards, (args, format), fates)?;
         return record(workspace, plan, (index, on), digests.raw, fates, build.sink);
     }
-    remove_abandoned(cards.iter().map(|(_, card)| card.path.as_path()));
     let mut wanted = Vec::new();
     for (at, card) in cards {
         match existing(context, workspace, on, card) {
@@ -294,7 +295,7 @@ fn record(
 
 impl Fate {
     fn failed(error: &anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"), exit_code(error))
+        Self::Failed(told(error), exit_code(error))
     }
 
     fn word(&self) -> &'static str {

@@ -1,6 +1,5 @@
 //! Opens cards where the user may not: asks udisks, then `sudo`, for the card alone.
 
-use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -11,10 +10,9 @@ use rustix::fs::{Access as Rights, AtFlags, CWD, accessat};
 use tempfile::TempDir;
 
 use crate::card::broker::Broker;
-use crate::card::{Device, HandError, Handed, OpenError, printable, udisks};
+use crate::card::{Device, HandError, Handed, OpenError, shown_command, udisks};
 use crate::commands::Refused;
 use crate::interrupt::Interrupt;
-use crate::provision::quote::sh;
 use crate::ui::ask;
 
 /// The ways to a card that is not ours to open.
@@ -93,19 +91,6 @@ impl Access {
             }
         }
     }
-}
-
-/// A command as one would type it.
-fn shown_command(words: &[OsString]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
-    let shown = |word: &OsString| {
-        let word = printable(&word.to_string_lossy());
-        match sh(&word) {
-            Ok(quoted) if !word.chars().all(is_plain) => quoted,
-            _ => word,
-        }
-    };
-    words.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
 /// A directory that nobody else may enter.

@@ -4,7 +4,7 @@ use anyhow::Error;
 
 use crate::card::{Device, Outcome, Written};
 use crate::cluster::CardState;
-use crate::commands::exit_code;
+use crate::commands::{exit_code, told};
 use crate::exit::ExitCode;
 use crate::report::Tone;
 
@@ -49,7 +49,7 @@ impl Made {
     }
 
     pub(super) fn problem(&self) -> Option<String> {
-        self.result.as_ref().err().map(|error| format!("{error:#}"))
+        self.result.as_ref().err().map(told)
     }
 }
 

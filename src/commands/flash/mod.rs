@@ -16,7 +16,7 @@ use self::cards::Guard;
 use self::write::Run;
 use super::used::Maps;
 use super::workspace::{Pick, Workspace};
-use super::{Context, Usage};
+use super::{Context, Usage, told};
 use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
 use crate::cluster::node::PRACTICE;
@@ -133,7 +133,7 @@ pub(super) fn mint(
             if run.made.is_empty() {
                 return Err(error);
             }
-            crate::ui::complain(&format!("{error:#}"));
+            crate::ui::complain(&told(&error));
         }
         return run.finish(context, &left);
     }

@@ -11,7 +11,7 @@ use super::fate::Made;
 use crate::card::{Content, Device, Kind, Size, printable, printable_path};
 use crate::commands::{Refused, Usage};
 use crate::plan::Plan;
-use crate::report::{drawn, plain_table};
+use crate::report::{drawn, plain_table, plain_table_within};
 use crate::ui::ask;
 
 /// A card larger than this is rather a disk: its name is to be typed.
@@ -24,7 +24,7 @@ pub(super) fn confirm(plan: &Plan<'_>, chosen: &[Chosen], out: &mut dyn Write) -
             "nobody is there to be asked: add --yes to overwrite the cards that are named".into()
         ));
     }
-    let mut table = plain_table();
+    let mut table = plain_table_within(crate::ui::width());
     table.set_header([
         "node",
         "card",

@@ -1,5 +1,6 @@
 //! One card after another: waits for each to be inserted.
 
+use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use super::show;
 use super::write::Run;
 use crate::card::uevents::Uevents;
 use crate::card::{Content, Device, Size, printable_path};
-use crate::commands::Context;
+use crate::commands::{Context, told};
 use crate::interrupt::Interrupt;
 use crate::plan::guard::Refusal;
 use crate::report::event::Event;
 use crate::ui::ask;
+use crate::ui::progress::Verbosity;
 
 /// How often the slots are looked at where the kernel tells nothing.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,7 +38,9 @@ pub(super) fn run(
     let mut slots: Vec<Slot> = Vec::new();
     if run.args.yes {
         // Whoever is not asked must not lose what was in the machine before.
-        slots = scan(guard)?.iter().map(|device| device.id.number).collect();
+        let there = scan(guard)?;
+        tell_left_alone(guard, run, left, &there);
+        slots = there.iter().map(|device| device.id.number).collect();
     }
     let uevents = Uevents::listen();
     let mut told = None;
@@ -47,7 +51,7 @@ pub(super) fn run(
                 run.plan.cards[next].node.hostname,
                 left.len()
             );
-            run.sink.send(Event::Noticed { message: &message });
+            prompt(context, run, &message);
         }
         if inserted(guard, &mut slots.clone())?.is_empty() {
             uevents.wait(PAUSE);
@@ -82,6 +86,34 @@ pub(super) fn run(
         told = None;
     }
     Ok(())
+}
+
+/// Asks for a card, even where little is to be said: nothing goes on without one.
+fn prompt(context: &Context<'_>, run: &Run<'_>, message: &str) {
+    if context.verbosity == Verbosity::Quiet && !run.args.json {
+        // Standard error may be closed; a card may be inserted all the same.
+        let _ = writeln!(anstream::stderr(), "{message}");
+    } else {
+        run.sink.send(Event::Noticed { message });
+    }
+}
+
+/// Says of cards that are in already why nothing happens to them.
+fn tell_left_alone(guard: &Guard, run: &Run<'_>, left: &[usize], there: &[Device]) {
+    let Some(&next) = left.first() else { return };
+    let is_card = |device: &&Device| {
+        let refusals = guard.refusals(next, device);
+        let may_be_written = refusals.iter().all(Refusal::can_unmount);
+        may_be_written && device.is_portable() && !device.is_fixed() && !show::is_disk(device)
+    };
+    for device in there.iter().filter(is_card) {
+        let message = format!(
+            "{} was in before and stays as it is, since nobody is asked: name it, or insert it \
+             again",
+            printable_path(&device.path)
+        );
+        run.sink.send(Event::Noticed { message: &message });
+    }
 }
 
 fn scan(guard: &Guard) -> Result<Vec<Device>> {
@@ -125,7 +157,7 @@ fn pair(
             Ok(None) => {}
             Err(error) => {
                 context.interrupt.check()?;
-                let message = format!("{path}: {error:#}");
+                let message = format!("{path}: {}", told(&error));
                 run.sink.send(Event::Noticed { message: &message });
             }
         }
@@ -204,5 +236,5 @@ fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
         one.content,
         run.plan.cards[one.card].node.hostname,
     );
-    Ok(ask::confirm(&question)?)
+    ask::confirm(&question)
 }

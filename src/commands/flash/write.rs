@@ -17,7 +17,7 @@ use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
-use crate::commands::{Context, handover, made};
+use crate::commands::{Context, handover, made, told};
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::Expected;
@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
                 outcome => self.note(chosen, fate::state(outcome)),
             };
             if let Err(error) = noted {
-                let message = format!("{error:#}");
+                let message = told(&error);
                 self.sink.send(Event::Noticed { message: &message });
             }
             let is_ejected = card.release(outcome.is_ok() && !args.no_eject);

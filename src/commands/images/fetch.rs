@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{arrived, checked_by, open, to_json};
 use crate::base::Cache;
-use crate::base::catalogue::{BadName, Catalogue, ImageName, KnownImage};
+use crate::base::catalogue::{Catalogue, ImageName, KnownImage};
 use crate::base::images::{Request, Source};
 use crate::cli::ImagesFetchArgs;
 use crate::cluster::node::ImageSource;
@@ -71,12 +71,9 @@ fn source(text: &str) -> Result<Source> {
             .images()
             .map(KnownImage::name)
             .collect();
-        let help = match &error {
-            BadName::Unknown {
-                nearest: Some(name),
-                ..
-            } => format!(". Did you mean {name}?"),
-            _ => format!(". There are {}; or give an https address", names.join(", ")),
+        let help = match error.suggestion() {
+            Some(suggestion) => format!("; {suggestion}"),
+            None => format!(". There are {}; or give an https address", names.join(", ")),
         };
         Usage(format!("{error}{help}"))
     })?;
@@ -93,7 +90,9 @@ fn of_cluster(context: &Context<'_>) -> Result<Vec<Request>> {
             manifest.display()
         )));
     }
-    let cluster = Cluster::load(&manifest, &mut Terminal)?;
+    let cluster = Cluster::load(&manifest, &mut Terminal);
+    context.interrupt.check()?;
+    let cluster = cluster?;
     let mut requests: Vec<Request> = Vec::new();
     for Node { image, .. } in &cluster.nodes {
         let ImageSource::Download(source) = &image.source else {

@@ -1,8 +1,8 @@
 //! One manual page: what clap knows of a command, and what all commands share.
 
-use std::io;
+use std::io::{self, Write as _};
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
@@ -106,7 +106,7 @@ pub(super) fn render(command: &Command) -> io::Result<Vec<u8>> {
         io::Result::Ok(())
     };
     add(&|part| man.render_name_section(part))?;
-    add(&|part| man.render_synopsis_section(part))?;
+    add(&|part| part.write_all(&synopsis(command, &man)?))?;
     add(&|part| man.render_description_section(part))?;
     add(&|part| help.more.to_writer(part))?;
     add(&|part| man.render_options_section(part))?;
@@ -127,6 +127,22 @@ pub(super) fn render(command: &Command) -> io::Result<Vec<u8>> {
     see_also(&mut rest, command, is_root);
     add(&|part| rest.to_writer(part))?;
     Ok(tidied(&String::from_utf8_lossy(&page)).into_bytes())
+}
+
+/// The synopsis with dots behind the names of what can be repeated, which clap_mangen
+/// leaves out.
+fn synopsis(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    man.render_synopsis_section(&mut page)?;
+    let mut page = String::from_utf8_lossy(&page).into_owned();
+    let is_repeated = |arg: &&Arg| matches!(arg.get_action(), ArgAction::Append);
+    for arg in command.get_positionals().filter(is_repeated) {
+        for name in arg.get_value_names().unwrap_or_default() {
+            let name = format!("\\fI{name}\\fR");
+            page = page.replace(&name, &format!("{name}..."));
+        }
+    }
+    Ok(page.into_bytes())
 }
 
 /// Without blanks at the ends of lines, and without line breaks beside a paragraph's,

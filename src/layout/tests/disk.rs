@@ -112,7 +112,11 @@ fn partition_tables_that_contradict_themselves_are_refused() {
         Err(DiskError::Truncated { .. })
     ));
     assert!(entry(1, 8192, end - 8192).is_ok());
-    for len in [0, 511, 512, 1023] {
+    assert!(matches!(
+        Disk::read(&MemBase(Vec::new())),
+        Err(DiskError::Empty)
+    ));
+    for len in [1, 511, 512, 1023] {
         let short = MemBase(good[..len].to_vec());
         assert!(matches!(Disk::read(&short), Err(DiskError::NoTable)));
     }

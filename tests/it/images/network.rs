@@ -58,7 +58,7 @@ fn without_a_network_the_message_says_what_to_do() {
     scratch
         .cardmint(&["images", "fetch", "raspios-lite"])
         .expect(2)
-        .says(&["Did you mean raspios-lite-a"]);
+        .says(&["did you mean `raspios-lite-arm64` or `raspios-lite-armhf`?"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Manifests, right and wrong.
 
 mod identity;
+mod reach;
 mod watched;
 
 use std::fs;
