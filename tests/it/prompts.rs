@@ -46,11 +46,11 @@ fn whoever_is_asked_can_stop_with_ctrl_c() {
         (r#"[["Password", "", "abc\u0003"]]"#, unanswered),
         (r#"[["Password", "", "\u0004"]]"#, unanswered),
         (
-            r#"[["Password", "", "\r"], ["Join", "sleep 0.5", "\u0003"]]"#,
+            r#"[["Password", "", "\r"], ["Join", "sleep 2", "\u0003"]]"#,
             "Join a Wi-Fi network (y/n) › no",
         ),
         (
-            r#"[["Password", "", "\r"], ["Join", "", "y"], ["Name of", "sleep 0.5", "x\u0003"]]"#,
+            r#"[["Password", "", "\r"], ["Join", "", "y"], ["Name of", "sleep 2", "x\u0003"]]"#,
             "Name of the network › x",
         ),
     ] {
