@@ -37,7 +37,9 @@ pub(super) fn run(
 ) -> Result<()> {
     let mut slots: Vec<Slot> = Vec::new();
     if run.args.yes {
-        // Whoever is not asked must not lose what was in the machine before.
+        // Whoever is not asked must not lose what was in the machine before, also in a
+        // reader that nobody has looked into yet.
+        guard.system.wake_empty_readers();
         let there = scan(guard)?;
         tell_left_alone(guard, run, left, &there);
         slots = there.iter().map(|device| device.id.number).collect();
