@@ -26,22 +26,27 @@ pub fn serve(socket: &Path, judge: &dyn Fn(&Path) -> Result<PathBuf, String>) ->
     let mut held: HashMap<PathBuf, File> = HashMap::new();
     while let Some(line) = read_line(&mut reader)? {
         match serde_json::from_str(&line)? {
-            Request::Open(path) => match judge(&path).map(|device| open(&device)) {
-                Err(why) => send(&stream, &Answer::Refused(why), &[])?,
-                Ok(Err(error)) => {
-                    let errno = error.raw_os_error().unwrap_or(5);
-                    send(&stream, &Answer::Failed(errno), &[])?;
+            Request::Open(path) => {
+                // A card that was not written after all would be busy for ever, by
+                // ourselves. One that is being written is claimed by the writer's copy.
+                held.remove(&path);
+                match judge(&path).map(|device| open(&device)) {
+                    Err(why) => send(&stream, &Answer::Refused(why), &[])?,
+                    Ok(Err(error)) => {
+                        let errno = error.raw_os_error().unwrap_or(5);
+                        send(&stream, &Answer::Failed(errno), &[])?;
+                    }
+                    Ok(Ok((file, direct))) => {
+                        let files: Vec<_> = [Some(&file), direct.as_ref()]
+                            .into_iter()
+                            .flatten()
+                            .map(|file| file.as_fd())
+                            .collect();
+                        send(&stream, &Answer::Done, &files)?;
+                        held.insert(path, file);
+                    }
                 }
-                Ok(Ok((file, direct))) => {
-                    let files: Vec<_> = [Some(&file), direct.as_ref()]
-                        .into_iter()
-                        .flatten()
-                        .map(|file| file.as_fd())
-                        .collect();
-                    send(&stream, &Answer::Done, &files)?;
-                    held.insert(path, file);
-                }
-            },
+            }
             Request::LetGo(path, eject) => {
                 let answer = match held.remove(&path) {
                     Some(file) if ioctl::let_go(&file, eject) => Answer::Done,
