@@ -37,11 +37,15 @@ impl Unseen {
     pub(super) fn read_line(self) -> io::Result<String> {
         // On the heap: what is freed there is wiped.
         let mut line = vec![0; MAX_LEN];
-        let len = rustix::io::read(io::stdin(), line.as_mut_slice())?;
-        line.truncate(len);
+        let read = rustix::io::read(io::stdin(), line.as_mut_slice());
+        let interrupt = interrupt_key(&self.0);
+        // Before anything else: a second signal may end the program at once, and the
+        // terminal must be what it was.
+        drop(self);
+        line.truncate(read?);
         match line.pop() {
             Some(b'\n') => {}
-            Some(key) if key != interrupt_key(&self.0) => line.push(key),
+            Some(key) if key != interrupt => line.push(key),
             _ => {
                 // As dialoguer does, for whoever waits for the signal.
                 signal_hook::low_level::raise(SIGINT)?;
