@@ -113,11 +113,22 @@ impl Workspace {
             Pick::AsBefore => entry.map(|entry| entry.base_name.as_str()),
         };
         let bases = bases::open_all(context, &self.cache, nodes, mechanism, before);
-        if bases.is_err() {
+        let taken = bases.as_ref().map(|bases| bases.list[0].base.name());
+        match (taken, entry, before) {
             // Why this image, where nobody has named one.
-            for message in &self.cluster.notices {
-                context.progress.send(Event::Noticed { message });
+            (Err(_), ..) => {
+                for message in &self.cluster.notices {
+                    context.progress.send(Event::Noticed { message });
+                }
             }
+            (Ok(taken), Some(entry), Some(before)) if taken != before => {
+                let message = format!(
+                    "{} was made on {before}, which is not what `image` leads to now: {taken} is taken",
+                    entry.hostname
+                );
+                context.progress.send(Event::Noticed { message: &message });
+            }
+            _ => {}
         }
         bases
     }

@@ -212,6 +212,22 @@ fn a_newer_release_is_taken_when_it_is_asked_for() {
         .run(&["images", "fetch", "raspios-lite-arm64"])
         .expect(0);
     assert!(run.stdout.contains("is here already"), "{}", run.stdout);
+    // Where it is gone, another one is taken, and not without a word.
+    publisher.edit("raspios-lite-arm64@2026-06-18", "raspios-lite-arm64");
+    let here = publisher
+        .run(&["images", "list", "--json"])
+        .expect(0)
+        .json();
+    let paths = here["here"].as_array().expect("images").iter();
+    let mut paths = paths.map(|image| PathBuf::from(image["path"].as_str().expect("a path")));
+    let old = paths
+        .find(|path| path.ends_with(FILE))
+        .expect("the old image");
+    fs::remove_dir_all(old.parent().expect("a folder")).expect("an image");
+    publisher
+        .run(&["verify", "0", "images/raspberrypi0.img"])
+        .expect(0)
+        .says(&["raspberrypi0 was made on 2026-06-18-", "2026-10-06-"]);
 }
 
 #[test]
