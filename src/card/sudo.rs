@@ -16,19 +16,21 @@ const LOOKED_AT: [&str; 6] = [
     "/bin",
 ];
 
-/// How to run the same once more as root: `with sudo`. Where this program is one that
-/// `sudo` does not find by its name, as after `cargo install`, with its path.
+/// How to run the same once more as root: as `sudo env HOME="$HOME" cardmint …`, since
+/// `~/` in the manifest and the cache are the user's. Where this program is one that `sudo`
+/// does not find by its name, as after `cargo install`, with its path.
 pub(crate) fn sudo_again() -> String {
     std::env::current_exe().map_or_else(|_| again(Path::new("/bin/cardmint")), |path| again(&path))
 }
 
 fn again(program: &Path) -> String {
     let folder = program.parent();
-    if LOOKED_AT.iter().any(|one| folder == Some(Path::new(one))) {
-        return "with sudo".to_owned();
-    }
-    let command = shown_command(&["sudo".into(), program.into()]);
-    format!("as `{command} …`")
+    let name = if LOOKED_AT.iter().any(|one| folder == Some(Path::new(one))) {
+        "cardmint".to_owned()
+    } else {
+        shown_command(&[program.into()])
+    };
+    format!("as `sudo env HOME=\"$HOME\" {name} …`")
 }
 
 /// A command as one would type it.
@@ -51,14 +53,15 @@ mod tests {
     #[test]
     fn a_program_that_sudo_does_not_find_is_named_with_its_path() {
         for (program, wanted) in [
-            ("/usr/bin/cardmint", "with sudo"),
-            ("/usr/local/bin/cardmint", "with sudo"),
+            ("/usr/bin/cardmint", "cardmint"),
+            ("/usr/local/bin/cardmint", "cardmint"),
             (
                 "/home/me/.cargo/bin/cardmint",
-                "as `sudo /home/me/.cargo/bin/cardmint …`",
+                "/home/me/.cargo/bin/cardmint",
             ),
-            ("/home/a b/cardmint", "as `sudo '/home/a b/cardmint' …`"),
+            ("/home/a b/cardmint", "'/home/a b/cardmint'"),
         ] {
+            let wanted = format!("as `sudo env HOME=\"$HOME\" {wanted} …`");
             assert_eq!(again(Path::new(program)), wanted);
         }
     }

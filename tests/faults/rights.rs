@@ -110,11 +110,11 @@ fn a_card_that_nobody_opens_stays_as_it_is() {
         "you may not write to",
         "nobody opened it for you (udisks2: ",
         "sudo failed (exit status: 1)",
-        "Run the same once more with sudo",
+        "Run the same once more as `sudo env HOME=\"$HOME\" /",
     ]);
     as_nobody(&scratch, NO_BUS, &["verify", "0", card.path()])
         .expect(2)
-        .says(&["you may not read", "with sudo"]);
+        .says(&["you may not read", "as `sudo env HOME=\"$HOME\" /"]);
     assert!(!scratch.path("c/cluster.lock").exists());
 }
 
