@@ -103,7 +103,7 @@ pub struct InitArgs {
     /// Ask nothing; take the defaults for what is not given
     #[arg(short, long)]
     pub yes: bool,
-    /// Image to build on: a path, or a catalogue name
+    /// Image to build on: a name, a path or an address
     #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub image: Option<String>,
     /// Number of nodes [default: 4]

@@ -57,7 +57,7 @@ impl NewManifest {
              \n\
              [cluster]\n\
              name     = {name}\n\
-             hostname = {hostname}   # {{n}} is the node's number, {{n:02}} with a leading zero\n\
+             hostname = {hostname}   # {{n}} is the node's number, {{n:02}} in two digits\n\
              count    = {count}\n\
              domain   = \"lan\"\n\
              image    = {image}\n\

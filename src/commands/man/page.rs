@@ -13,7 +13,7 @@ const EXIT_STATUS: [(&str, &str); 6] = [
     ("0", "Done."),
     ("1", "Failed."),
     ("2", "Wrong usage, or a manifest with problems."),
-    ("3", "Refused for safety; nothing was changed."),
+    ("3", "Refused for safety; what was refused is as it was."),
     ("4", "Verification found a difference."),
     ("130", "Interrupted; nothing is half-published."),
 ];
