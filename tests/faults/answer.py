@@ -4,9 +4,10 @@
 
 STEPS is JSON: a list of [pattern, command, answer]. Each pattern is waited for in
 what was shown since the one before; then the command runs in a shell, if there is
-one, and the answer is typed, with \\1 as in the pattern. Prints all that was shown
-and exits as the program does, or with 99 where a pattern never came. With a size the
-terminal knows colours and moves its cursor; it is a dumb one otherwise.
+one, and the answer is typed, with \\1 as in the pattern. The command `raw` waits
+until the program reads keys rather than lines. Prints all that was shown and exits as
+the program does, or with 99 where a pattern never came. With a size the terminal knows
+colours and moves its cursor; it is a dumb one otherwise.
 """
 
 import codecs
@@ -18,9 +19,22 @@ import select
 import subprocess
 import sys
 import termios
+import time
 
 # Longer than any flash of the tests takes on a busy machine.
 PATIENCE = 120
+
+
+def await_raw(terminal):
+    """Until keys are read: what is typed before a program prepares its terminal is
+    shown, and a Ctrl-C is a signal."""
+    end = time.monotonic() + PATIENCE
+    while termios.tcgetattr(terminal)[3] & termios.ICANON:
+        if time.monotonic() > end:
+            sys.stdout.write(f"no key was read within {PATIENCE} s\n")
+            sys.exit(99)
+        time.sleep(0.01)
+
 
 arguments = sys.argv[1:]
 size = arguments.pop(0).removeprefix("--size=") if arguments[0].startswith("--size=") else None
@@ -50,7 +64,9 @@ while True:
     while steps and (found := re.search(steps[0][0], shown[since:])):
         _, command, answer = steps.pop(0)
         since += found.end()
-        if command:
+        if command == "raw":
+            await_raw(terminal)
+        elif command:
             subprocess.run(["sh", "-c", command], check=True)
         os.write(terminal, found.expand(answer).encode())
 _, status = os.waitpid(pid, 0)

@@ -85,7 +85,8 @@ fn card_after_card_as_they_are_inserted() {
     let _slots = alone();
     let scratch = Scratch::cluster("trixie-arm64", |text| text);
     let [(one, first), (two, second)] = slots(&scratch);
-    let again = format!("losetup -d {}; sleep 2; {first}", one.path());
+    // Long enough that a busy machine sees the slot empty.
+    let again = format!("losetup -d {}; sleep 6; {first}", one.path());
     let run = answer(
         &scratch,
         &["flash", "--allow-fixed"],

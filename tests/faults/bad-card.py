@@ -6,8 +6,9 @@ CARD holds the bytes; FAULTS.json is read again whenever it changes:
 write_error, read_error   writes or reads that reach this byte fail
 flip                      [BYTE, TIMES]: so many writes that reach it flip a bit
 holds, wraps              the true size, and whether the rest wraps around
-stall                     [BYTE, SECONDS]: a write that reaches it waits, once;
-                          FAULTS.json.stalled is there from then on
+stall                     [BYTE, SECONDS]: a write that reaches it waits, once, at most
+                          until FAULTS.json.go is there; FAULTS.json.stalled is there
+                          as soon as it waits
 delay                     seconds that each write takes
 die_at_write, die_at_read the reader drops off the bus when this byte is reached
                           (the latter once the partition table is back)
@@ -103,7 +104,9 @@ def pwrite(handle, buf, offset, flags):
     if reaches("stall", offset, len(buf)):
         with os.fdopen(os.open(faults_path + ".stalled", os.O_WRONLY | os.O_CREAT), "w"):
             pass
-        time.sleep(faults.pop("stall")[1])
+        end = time.monotonic() + faults.pop("stall")[1]
+        while time.monotonic() < end and not os.path.exists(faults_path + ".go"):
+            time.sleep(0.01)
     time.sleep(faults.get("delay", 0))
     data = bytearray(buf)
     if offset == 0:

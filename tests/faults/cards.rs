@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::base;
-use crate::rig::{Rig, with_faults};
+use crate::rig::{Rig, until, with_faults};
 
 #[test]
 #[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
@@ -166,11 +166,15 @@ fn a_base_that_turns_out_corrupt_makes_no_good_card() {
 #[test]
 #[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
 fn two_cardmints_on_one_card() {
-    let rig = Rig::new(&json!({ "delay": 0.1 }));
+    let rig = Rig::new(&json!({ "delay": 0.3 }));
     let target = format!("0={}", rig.bad.path());
     let args = ["flash", "--yes", "--allow-fixed", "--no-probe", &target];
     let mut first = rig.scratch.command(&args).spawn().expect("it runs");
-    std::thread::sleep(Duration::from_millis(1500));
+    // It is noted once the card is open.
+    let record = rig.scratch.path("c/cluster.lock");
+    until("the card is open", || {
+        std::fs::read_to_string(&record).is_ok_and(|text| text.contains("\"writing\""))
+    });
     assert!(
         first.try_wait().expect("a child").is_none(),
         "too quick to share"

@@ -192,18 +192,21 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("nbdfuse; tests/run installs what the tests need");
-        let start = Instant::now();
-        while !served.exists() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "nbdfuse serves nothing"
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        until("nbdfuse serves something", || served.exists());
         Self {
             child,
             mount: mount.to_owned(),
         }
+    }
+}
+
+/// Waits for what comes sooner or later; fails rather than waits forever.
+#[track_caller]
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -1,11 +1,10 @@
+use std::fs;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::harness::tool;
-use crate::rig::with_faults;
+use crate::rig::{until, with_faults};
 
 /// Interrupts a flash at each of these bytes, then flashes again.
 fn interrupted(signal: &str, code: Option<i32>, state: &str) {
@@ -13,7 +12,7 @@ fn interrupted(signal: &str, code: Option<i32>, state: &str) {
         let mut byte = 0;
         let rig = with_faults(|rig| {
             byte = rig.writes()[at];
-            json!({ "stall": [byte, 2] })
+            json!({ "stall": [byte, 120] })
         });
         let cards = [
             format!("0={}", rig.bad.path()),
@@ -30,15 +29,14 @@ fn interrupted(signal: &str, code: Option<i32>, state: &str) {
         let mut command = rig.scratch.command(&args);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it runs");
-        let start = Instant::now();
-        while !rig.scratch.path("faults.json.stalled").exists() {
-            assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "byte {byte} is not written"
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
+        let stalled = rig.scratch.path("faults.json.stalled");
+        until(&format!("byte {byte} is written"), || stalled.exists());
         tool("kill", &["-s", signal, &child.id().to_string()]).expect(0);
+        // What is killed outright may be gone only when its write is over.
+        if signal != "KILL" {
+            until("the signal is heard", || !is_pending(child.id()));
+        }
+        rig.scratch.write("faults.json.go", "");
         let status = child.wait().expect("a child");
         assert_eq!(status.code(), code, "at {byte}");
         assert!(rig.bad.is_headless(), "at {byte}");
@@ -50,6 +48,15 @@ fn interrupted(signal: &str, code: Option<i32>, state: &str) {
         assert_eq!(rig.state("0"), "verified");
         rig.assert_good();
     }
+}
+
+/// Whether a signal to the process is still to be delivered: proc_pid_status(5).
+fn is_pending(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    pending
+        .expect("signals")
+        .contains(|bit| !"0\t".contains(bit))
 }
 
 #[test]

@@ -36,8 +36,8 @@ fn screen(run: &Run) -> String {
     lines.join("\n")
 }
 
-/// Ctrl-C is typed when the terminal is ready for it: dialoguer prepares it only after it
-/// has asked.
+/// Keys are typed when the terminal is ready for them: dialoguer prepares it only after
+/// it has asked.
 #[test]
 fn whoever_is_asked_can_stop_with_ctrl_c() {
     let unanswered = "Password of that user (empty: log in with a key only) ›";
@@ -46,11 +46,11 @@ fn whoever_is_asked_can_stop_with_ctrl_c() {
         (r#"[["Password", "", "abc\u0003"]]"#, unanswered),
         (r#"[["Password", "", "\u0004"]]"#, unanswered),
         (
-            r#"[["Password", "", "\r"], ["Join", "sleep 2", "\u0003"]]"#,
+            r#"[["Password", "", "\r"], ["Join", "raw", "\u0003"]]"#,
             "Join a Wi-Fi network (y/n) › no",
         ),
         (
-            r#"[["Password", "", "\r"], ["Join", "", "y"], ["Name of", "sleep 2", "x\u0003"]]"#,
+            r#"[["Password", "", "\r"], ["Join", "raw", "y"], ["Name of", "raw", "x\u0003"]]"#,
             "Name of the network › x",
         ),
     ] {
@@ -66,10 +66,10 @@ fn whoever_is_asked_can_stop_with_ctrl_c() {
 #[test]
 fn a_summary_tells_a_password_from_none() {
     for (steps, told) in [
-        (r#"[["Password", "", "\r"], ["Join", "", "n"]]"#, "none"),
+        (r#"[["Password", "", "\r"], ["Join", "raw", "n"]]"#, "none"),
         (
             r#"[["Password", "", "abd\u007fc\r"], ["once more", "", "abd\r"],
-                ["Password", "", "abc\r"], ["once more", "", "abc\r"], ["Join", "", "n"]]"#,
+                ["Password", "", "abc\r"], ["once more", "", "abc\r"], ["Join", "raw", "n"]]"#,
             "********",
         ),
     ] {

@@ -1,5 +1,6 @@
 //! How a path is answered: well, or in one of many bad ways.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub struct Answer {
     pub(crate) range_shift: u64,
     pub(crate) stall_after: Option<u64>,
     pub(crate) pause: Duration,
+    pub(crate) next: Option<Arc<Answer>>,
     cut: Option<Cut>,
     fail_first: (u32, u16),
     asked: AtomicU32,
@@ -40,6 +42,7 @@ impl Answer {
             range_shift: 0,
             stall_after: None,
             pause: Duration::ZERO,
+            next: None,
             cut: None,
             fail_first: (0, 0),
             asked: AtomicU32::new(0),
@@ -121,6 +124,12 @@ impl Answer {
     /// Waits after each piece of 64 KiB.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
+        self
+    }
+
+    /// Is this other one from the second request on.
+    pub fn becomes(mut self, next: Self) -> Self {
+        self.next = Some(Arc::new(next));
         self
     }
 

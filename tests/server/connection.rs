@@ -8,11 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::{Ask, Shared, lock};
+use super::{Ask, PATIENCE, Shared, lock};
 
 const PIECE_LEN: usize = 64 << 10;
-/// Nobody's test takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
     drop(stream.set_read_timeout(Some(PATIENCE)));
@@ -93,12 +91,17 @@ pub(crate) fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Reque
 /// Answers a request; whether the connection goes on.
 fn answer(stream: &mut impl Write, request: &Request, shared: &Shared) -> io::Result<bool> {
     let found = lock(&shared.answers).get(&request.path).cloned();
-    let answer = found.unwrap_or_else(|| Arc::new(Answer::status(404)));
-    let number = match request.method.as_str() {
-        // Only what brings bytes counts as an attempt.
+    let mut answer = found.unwrap_or_else(|| Arc::new(Answer::status(404)));
+    // Only what brings bytes counts as an attempt.
+    let count = |answer: &Answer| match request.method.as_str() {
         "HEAD" => 0,
         _ => answer.count(),
     };
+    let mut number = count(&answer);
+    if let Some(next) = answer.next.clone().filter(|_| number > 0) {
+        number = count(&next);
+        answer = next;
+    }
     let reply = Reply::of(&answer, request, number);
     let mut ask = Ask {
         method: request.method.clone(),
@@ -108,13 +111,14 @@ fn answer(stream: &mut impl Write, request: &Request, shared: &Shared) -> io::Re
         status: reply.status,
         sent: 0,
     };
+    shared.begin();
     let result = write_head(stream, &answer, &reply).and_then(|()| {
         if request.method == "HEAD" || reply.is_bodyless() {
             return Ok(true);
         }
         write_body(stream, &answer, &reply, number, &mut ask.sent, shared)
     });
-    lock(&shared.asks).push(ask);
+    shared.end(Some(ask));
     result
 }
 
@@ -228,9 +232,11 @@ fn write_body(
         thread::sleep(answer.pause);
     }
     if stall.is_some_and(|stall| stall <= end) {
+        shared.end(None);
         while !shared.stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
+        shared.begin();
         return Ok(false);
     }
     if cut.is_some() {

@@ -21,13 +21,17 @@ mod tls;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 pub use answer::Answer;
 pub use content::Content;
 pub use proxy::Proxy;
 pub use tls::Authority;
+
+/// Nobody's test takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +46,19 @@ pub struct Ask {
     pub sent: u64,
 }
 
+/// The requests so far.
+#[derive(Default)]
+pub(crate) struct Asks {
+    answered: Vec<Ask>,
+    /// How many are being answered.
+    unfinished: usize,
+}
+
 /// What the connections share.
 pub(crate) struct Shared {
     answers: Mutex<HashMap<String, Arc<Answer>>>,
-    asks: Mutex<Vec<Ask>>,
+    asks: Mutex<Asks>,
+    answered: Condvar,
     stop: AtomicBool,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -72,6 +85,7 @@ impl Server {
         let shared = Arc::new(Shared {
             answers: Mutex::default(),
             asks: Mutex::default(),
+            answered: Condvar::new(),
             stop: AtomicBool::new(false),
             tls,
         });
@@ -108,9 +122,17 @@ impl Server {
         lock(&self.shared.answers).insert(path.to_owned(), Arc::new(answer));
     }
 
-    /// All requests so far that were answered.
+    /// All requests so far that were answered. Who asked may have the last byte before
+    /// we know that it is sent, so those that are being answered are waited for; not
+    /// those on which we fell silent.
     pub fn asks(&self) -> Vec<Ask> {
-        lock(&self.shared.asks).clone()
+        let asks = lock(&self.shared.asks);
+        let waited = self
+            .shared
+            .answered
+            .wait_timeout_while(asks, PATIENCE, |asks| asks.unfinished > 0);
+        let (asks, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        asks.answered.clone()
     }
 
     /// Those for one path.
@@ -123,6 +145,21 @@ impl Server {
     /// Bytes of bodies that were sent for a path.
     pub fn sent(&self, path: &str) -> u64 {
         self.asks_for(path).iter().map(|ask| ask.sent).sum()
+    }
+}
+
+impl Shared {
+    /// Takes note that answering a request begins, or goes on.
+    fn begin(&self) {
+        lock(&self.asks).unfinished += 1;
+    }
+
+    /// Takes note that it is over, or halts for good.
+    fn end(&self, ask: Option<Ask>) {
+        let mut asks = lock(&self.asks);
+        asks.answered.extend(ask);
+        asks.unfinished -= 1;
+        self.answered.notify_all();
     }
 }
 

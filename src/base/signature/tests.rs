@@ -181,12 +181,12 @@ fn short_keys_prove_nothing() {
 #[test]
 fn a_key_counts_while_it_lives() {
     let day = Duration::from_secs(24 * 60 * 60);
-    let publisher = Publisher::new("ed25519", "sign", "seconds=60");
+    let publisher = Publisher::new("ed25519", "sign", "1d");
     let signature = publisher.sign(&[]);
     // Made while it lived: as good as ever.
     let later = SystemTime::now() + 30 * day;
     verify(&publisher.key(), &signature, DATA, later).unwrap();
-    let late = publisher.sign(&["--faked-system-time", &faked(59)]);
+    let late = publisher.sign(&["--faked-system-time", &faked(23 * 60 * 60)]);
     verify(&publisher.key(), &late, DATA, later).unwrap();
     // GnuPG itself would not sign any more; a thief would turn the clock back, or on.
     let longer = publisher.key();

@@ -1,9 +1,9 @@
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
 use super::{assert_clean, cluster, talkative};
-use crate::harness::{Run, skip};
+use crate::harness::{Run, is_root, skip, tool};
 use crate::secrets::needles::Needles;
 
 /// In place of ssh: notes what everybody could read of it in `/proc`, and what it is told.
@@ -12,13 +12,30 @@ const STAND_IN: &str = "#!/bin/sh
 exit 255
 ";
 
+/// Runs a program in a network of its own, lest somebody listens here. ssh is started
+/// where somebody does.
+const NETWORK: &str = r#"
+set -e
+ip link set lo up
+mkfifo ../listening
+python3 -c 'if True:
+    import signal, socket
+    listener = socket.create_server(("127.0.86.7", 22))
+    print(flush=True)
+    signal.pause()
+' >../listening &
+read -r _ <../listening
+code=0
+"$@" || code=$?
+kill $!
+exit $code
+"#;
+
 #[test]
 fn programs_that_are_started_are_told_no_secret() {
-    // ssh is started where somebody listens.
-    let _listener = match TcpListener::bind("127.0.86.7:22") {
-        Ok(listener) => listener,
-        Err(error) => return skip(&format!("listening on port 22: {error}")),
-    };
+    if !is_root() || tool("unshare", &["--net", "true"]).code != 0 {
+        return skip("making networks takes root");
+    }
     let scratch = cluster("trixie-arm64");
     let needles = Needles::of(&scratch);
     let folder = scratch.path("bin");
@@ -29,8 +46,22 @@ fn programs_that_are_started_are_told_no_secret() {
     }
     let notes = scratch.path("notes");
     let path = format!("{}:/usr/bin:/bin", folder.display());
-    let mut command = talkative(&scratch, &["status", "0=127.0.86.7", "1=127.0.86.7", "-v"]);
-    let command = command.env("PATH", path).env("NOTES", &notes);
+    let cardmint = talkative(&scratch, &["status", "0=127.0.86.7", "1=127.0.86.7", "-v"]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", NETWORK, "sh"])
+        .arg(cardmint.get_program())
+        .args(cardmint.get_args())
+        .current_dir(scratch.path("c"))
+        .env_clear()
+        .envs(
+            cardmint
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("PATH", path)
+        .env("NOTES", &notes)
+        .stdin(Stdio::null());
     let run = Run::of(&command.output().expect("the binary runs")).expect(1);
     let said = format!("{}{}", run.stdout, run.stderr);
     assert_clean(&needles, "status", said.as_bytes());

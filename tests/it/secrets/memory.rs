@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, Stdio};
@@ -88,15 +88,16 @@ fn what_is_no_longer_needed_is_wiped_from_memory() {
     assert!((needed..needed + 10).contains(&hashes), "{hashes} hashes");
 }
 
-/// How a process that would wait for ever ends when it is told to dump its memory.
-fn dumps_core(command: &mut Command, scratch: &Scratch) -> bool {
+/// How a process that would wait for ever ends when it is told to dump its memory, once
+/// it has said a first line, where it `speaks`.
+fn dumps_core(command: &mut Command, speaks: bool, scratch: &Scratch) -> bool {
     let mut child = command
         .current_dir(scratch.path("tmp"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("a program");
-    // Not the shell any more, and past its first steps.
+    // Not the shell any more.
     let exe = format!("/proc/{}/exe", child.id());
     let is_shell = || {
         let name = fs::read_link(&exe).unwrap_or_default();
@@ -109,7 +110,13 @@ fn dumps_core(command: &mut Command, scratch: &Scratch) -> bool {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(!is_shell(), "the program never began");
-    std::thread::sleep(Duration::from_millis(1500));
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().expect("a pipe");
+    if speaks {
+        let read = BufReader::new(stderr).read_line(&mut said);
+        read.expect("a first line");
+        assert!(said.contains("raspberrypi"), "{said}");
+    }
     tool("kill", &["-QUIT", &child.id().to_string()]).expect(0);
     let status = child.wait().expect("its end");
     assert_eq!(status.signal(), Some(3), "{status}");
@@ -126,12 +133,12 @@ fn a_crash_writes_no_secret_to_a_core_dump() {
             .args(words);
         command
     };
-    if !dumps_core(&mut with_limit(&["sleep", "60"]), &scratch) {
+    if !dumps_core(&mut with_limit(&["sleep", "60"]), false, &scratch) {
         eprintln!("skipped: this system writes no core dumps");
         return;
     }
     let (binary, dir) = (env!("CARGO_BIN_EXE_cardmint"), scratch.path("c"));
     let dir = dir.to_str().expect("UTF-8");
     let mut cardmint = with_limit(&[binary, "-C", dir, "status", "--wait", "60s"]);
-    assert!(!dumps_core(cardmint.process_group(0), &scratch));
+    assert!(!dumps_core(cardmint.process_group(0), true, &scratch));
 }

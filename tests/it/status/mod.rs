@@ -1,7 +1,7 @@
 pub(crate) mod network;
 
-use std::thread;
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use network::Network;
 use serde_json::Value;
@@ -155,26 +155,27 @@ fn an_address_may_be_given(network: &Network) {
 fn waiting_ends_when_all_is_well(network: &Network) {
     let early = network.status(&["--wait", "4s", "--json", "raspberrypi4"]);
     assert_eq!(early.code, 1, "{}", early.stderr);
-    let late = thread::scope(|scope| {
-        let waiting = scope.spawn(|| network.status(&["--wait", "2m", "0", "raspberrypi4"]));
-        thread::sleep(Duration::from_secs(4));
-        network.report(
-            "raspberrypi4",
-            "cardmint report 1\nnode raspberrypi4\nresult ok\n",
-        );
-        waiting.join().expect("a run")
-    });
-    assert_eq!(late.code, 0, "{}\n{}", late.stdout, late.stderr);
-    assert!(
-        late.stderr.contains("raspberrypi4  starting"),
-        "{}",
-        late.stderr
-    );
-    assert!(
-        late.stderr.contains("raspberrypi4  ready"),
-        "{}",
-        late.stderr
-    );
+    let mut late = network
+        .status_command(&["--wait", "2m", "0", "raspberrypi4"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nsenter");
+    let (mut said, mut is_starting) = (Vec::new(), false);
+    let stderr = late.stderr.take().expect("a pipe");
+    for line in BufReader::new(stderr).lines() {
+        said.push(line.expect("UTF-8"));
+        let has = |text| said.iter().any(|line: &String| line.contains(text));
+        if !is_starting && has("raspberrypi4  starting") {
+            is_starting = true;
+            let text = "cardmint report 1\nnode raspberrypi4\nresult ok\n";
+            network.report("raspberrypi4", text);
+        }
+    }
+    let code = late.wait().expect("an end").code();
+    assert_eq!((code, is_starting), (Some(0), true), "{said:#?}");
+    let is_ready = said.iter().any(|line| line.contains("raspberrypi4  ready"));
+    assert!(is_ready, "{said:#?}");
 }
 
 #[test]

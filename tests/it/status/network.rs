@@ -249,6 +249,10 @@ impl Network {
 
     /// `cardmint status` from within.
     pub(super) fn status(&self, args: &[&str]) -> Run {
+        Run::of(&self.status_command(args).output().expect("nsenter"))
+    }
+
+    pub(super) fn status_command(&self, args: &[&str]) -> Command {
         let inner = self.scratch.command(&[]);
         let mut command = self.enter();
         command
@@ -259,7 +263,7 @@ impl Network {
             .stdin(Stdio::null());
         let set = inner.get_envs();
         command.envs(set.filter_map(|(name, value)| Some((name, value?))));
-        Run::of(&command.output().expect("nsenter"))
+        command
     }
 
     /// What a machine's first boot reports from now on.

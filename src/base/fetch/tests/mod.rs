@@ -24,7 +24,11 @@ use crate::report::event::Silent;
 
 const MIB: u64 = 1 << 20;
 
-/// A cache, and a client that soon loses its patience.
+/// How long a client bears silence: no machine is so busy that a server falls silent
+/// for as long without meaning to.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A cache, and a client that soon asks again.
 struct Bench {
     dir: TempDir,
     cache: Cache,
@@ -38,11 +42,16 @@ impl Bench {
     }
 
     fn trusting(authority: Option<&Authority>) -> Self {
+        Self::bearing(SILENCE, authority)
+    }
+
+    /// One whose client takes a server for lost that is silent for so long.
+    fn bearing(silence: Duration, authority: Option<&Authority>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let settings = Settings {
             roots: Some(authority.map(Authority::der).into_iter().collect()),
             patience: Patience {
-                silence: Duration::from_millis(500),
+                silence,
                 attempts: 3,
                 pause: Duration::from_millis(10),
                 longest_pause: Duration::from_millis(50),

@@ -1,16 +1,18 @@
 //! A card in memory, as bad as cards can be.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::card_len;
 use crate::card::medium::{BLOCK_LEN, Medium};
 use crate::interrupt::Interrupt;
 
 pub(super) const GARBAGE: u8 = 0xa5;
+/// No other card takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a card misbehaves.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +31,8 @@ pub(super) struct Faults {
     pub(super) at_most: Option<usize>,
     /// Every other call is interrupted by a signal.
     pub(super) signals: bool,
-    /// The write that reaches this byte takes this long.
-    pub(super) stall: Option<(u64, Duration)>,
+    /// The write that reaches this byte is held up until this is set.
+    pub(super) stall: Option<(u64, Arc<AtomicBool>)>,
     /// Pulled after this many writes.
     pub(super) pulled_after: Option<usize>,
     /// Another card is in the reader after this many writes.
@@ -129,11 +131,15 @@ impl Medium for TestCard {
         assert!(offset.is_multiple_of(BLOCK_LEN), "offset {offset}");
         assert!(bytes.len().is_multiple_of(512), "length {}", bytes.len());
         assert_eq!(bytes.as_ptr().align_offset(4096), 0, "at {offset}");
-        let stall = self.state().faults.stall;
-        if let Some((at, how_long)) = stall
+        let stall = self.state().faults.stall.clone();
+        if let Some((at, is_over)) = stall
             && reaches((offset, bytes.len()), at)
         {
-            thread::sleep(how_long);
+            let start = Instant::now();
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(start.elapsed() < PATIENCE, "nobody ends the stall");
+                thread::sleep(Duration::from_millis(5));
+            }
         }
         let mut state = self.state();
         state.interrupted()?;
