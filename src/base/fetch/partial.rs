@@ -160,21 +160,40 @@ impl Partial {
         drop(fs::remove_dir_all(&self.dir));
     }
 
-    /// Gives it its place among the images; the lock becomes that of a user.
-    pub(super) fn publish(self, store: &ImageStore, note: Note) -> io::Result<Stored> {
+    /// Gives it its place among the images; the lock becomes that of a user. Where the
+    /// same came from another address meanwhile, that one stays.
+    pub(super) fn publish(
+        self,
+        store: &ImageStore,
+        note: Note,
+        interrupt: &Interrupt,
+    ) -> io::Result<Stored> {
         self.file.sync_all()?;
         // Brings the folder to the disk with it, and with that the file's name.
         note.write(&self.dir)?;
         let entry = store.entry(&note.sha256);
-        if entry.exists() {
-            // The same, but found wanting.
-            fs::remove_dir_all(&entry)?;
+        // Fails where a folder is, whoever has just put it there.
+        if let Err(error) = fs::rename(&self.dir, &entry) {
+            match store.get(&note.sha256) {
+                Some(mut stored) => {
+                    if stored.is_intact(interrupt).unwrap_or(false) {
+                        self.discard();
+                        return Ok(stored);
+                    }
+                    // The same, but found wanting.
+                    stored.remove()?;
+                }
+                None if entry.exists() => fs::remove_dir_all(&entry)?,
+                None => return Err(error),
+            }
+            fs::rename(&self.dir, &entry)?;
         }
-        fs::rename(&self.dir, &entry)?;
+        // At once: what is held by one alone counts as being removed. Not before: while
+        // the lock changes, whoever waits may get the folder, and take it for unfinished.
+        self.lock.lock_shared()?;
         // Until then it tells the next run that nothing is missing.
         drop(fs::remove_file(entry.join(STATE)));
         whole::sync_folder(store.dir())?;
-        self.lock.lock_shared()?;
         Ok(Stored::new(entry, note, self.lock))
     }
 }
