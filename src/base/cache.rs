@@ -217,6 +217,15 @@ impl Cache {
     }
 }
 
+/// Whether what is open is still what is at `path`.
+pub(super) fn is_still(open: &File, path: &Path) -> bool {
+    let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    match (open.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => id(open) == id(there),
+        _ => false,
+    }
+}
+
 /// How often to look whether another process is done.
 const POLL: Duration = Duration::from_millis(100);
 

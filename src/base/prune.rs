@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::cache::Cache;
+use super::cache::{Cache, is_still};
 use super::fetch::{FetchError, ImageStore, PARTIAL};
+use crate::whole;
 
 /// Bytes in a block as `stat` counts them (stat(2), `st_blocks`).
 const STAT_BLOCK_LEN: u64 = 512;
@@ -157,32 +158,54 @@ pub fn choose(items: Vec<Item>, now: SystemTime, limits: &Limits) -> Vec<Item> {
     items.into_iter().filter(goes).collect()
 }
 
-/// Removes something from the cache, unless another process uses it: then `false`.
+/// Removes something from the cache, unless another process uses it or is making it:
+/// then `false`.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn remove(item: &Item) -> io::Result<bool> {
-    let gone = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
+    let place = match item.kind {
+        // Whoever unpacks holds the folder, until what came of it is open.
+        Kind::Unpacked => whole::folder_of(&item.path),
+        // Whoever compresses holds the file. Who only reads one holds nothing, has it
+        // open, and goes on.
+        Kind::Compressed | Kind::Image | Kind::Partial => &item.path,
     };
-    if matches!(item.kind, Kind::Unpacked | Kind::Compressed) {
-        // Whoever has it open goes on reading it.
-        return fs::remove_file(&item.path).or_else(gone).map(|()| true);
+    match File::open(place) {
+        Ok(open) => remove_if_free(item, place, &open),
+        // What is not there or cannot be opened, nobody holds.
+        Err(_) => take_away(item),
     }
-    let Ok(folder) = File::open(&item.path) else {
-        return Ok(true);
-    };
-    if folder.try_lock().is_err() {
+}
+
+/// The same, where whoever uses the item holds `open`, which was at `place`.
+fn remove_if_free(item: &Item, place: &Path, open: &File) -> io::Result<bool> {
+    // Held until the name is gone: others see by that that they came too late.
+    if open.try_lock().is_err() {
         return Ok(false);
     }
-    fs::remove_dir_all(&item.path).or_else(gone)?;
-    Ok(true)
+    if !is_still(open, place) {
+        // Gone; or another has come in its place, and is in use.
+        return Ok(!place.exists());
+    }
+    take_away(item)
+}
+
+fn take_away(item: &Item) -> io::Result<bool> {
+    let removed = match item.kind {
+        Kind::Unpacked | Kind::Compressed => fs::remove_file(&item.path),
+        Kind::Image | Kind::Partial => fs::remove_dir_all(&item.path),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(true),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::whole::{Existing, Unfinished};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -230,18 +253,22 @@ mod tests {
         assert!(chosen(&[(1, 60), (900, 50)], Limits::default()).is_empty());
     }
 
+    fn at(kind: Kind, path: &Path) -> Item {
+        Item {
+            kind,
+            name: String::new(),
+            path: path.to_owned(),
+            len: 0,
+            last_used: SystemTime::now(),
+        }
+    }
+
     #[test]
     fn an_image_in_use_is_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("image");
         fs::create_dir(&path).expect("a directory");
-        let item = Item {
-            kind: Kind::Image,
-            name: String::new(),
-            path: path.clone(),
-            len: 0,
-            last_used: SystemTime::now(),
-        };
+        let item = at(Kind::Image, &path);
         let user = File::open(&path).expect("a directory");
         user.lock_shared().expect("a lock");
         assert!(!remove(&item).expect("no error"));
@@ -249,5 +276,52 @@ mod tests {
         assert!(remove(&item).expect("no error"));
         assert!(!path.exists());
         assert!(remove(&item).expect("being gone is no error"));
+    }
+
+    #[test]
+    fn an_image_that_took_the_place_of_another_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("image");
+        fs::create_dir(&path).expect("a directory");
+        let item = at(Kind::Image, &path);
+        let old = File::open(&path).expect("a directory");
+        fs::rename(&path, dir.path().join("old")).expect("a directory");
+        assert!(remove_if_free(&item, &path, &old).expect("being gone is no error"));
+        fs::create_dir(&path).expect("a directory");
+        assert!(!remove_if_free(&item, &path, &old).expect("no error"));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_is_being_compressed_is_left_alone_and_what_is_only_read_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("base.img.xz");
+        let making = Unfinished::create(&path, 0o600).expect("a file");
+        let unfinished = making.temporary_path().to_owned();
+        assert!(!remove(&at(Kind::Compressed, &unfinished)).expect("no error"));
+        making.publish(Existing::Replace).expect("a file");
+        let _reader = File::open(&path).expect("a file");
+        assert!(remove(&at(Kind::Compressed, &unfinished)).expect("being gone is no error"));
+        assert!(remove(&at(Kind::Compressed, &path)).expect("no error"));
+        assert!(!path.exists());
+        // Left by a crash, it is locked by nobody.
+        fs::write(&unfinished, "half").expect("a file");
+        assert!(remove(&at(Kind::Compressed, &unfinished)).expect("no error"));
+        assert!(!unfinished.exists());
+    }
+
+    #[test]
+    fn while_a_base_is_unpacked_none_that_was_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("base.img");
+        fs::write(&path, "unpacked").expect("a file");
+        let item = at(Kind::Unpacked, &path);
+        let unpacking = File::open(dir.path()).expect("a directory");
+        unpacking.lock().expect("a lock");
+        assert!(!remove(&item).expect("no error"));
+        drop(unpacking);
+        let _reader = File::open(&path).expect("a file");
+        assert!(remove(&item).expect("no error"));
+        assert!(!path.exists());
     }
 }

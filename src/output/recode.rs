@@ -44,7 +44,8 @@ pub(super) fn open(
     let found = digest_of(&path, build.interrupt)?;
     if let Some(sha256) = found
         && known == Some(sha256.to_string())
-        && let Ok(recoded) = open_file(&path, packing, sha256)
+        && let Ok(file) = File::open(&path)
+        && let Ok(recoded) = read(file, packing, sha256)
     {
         return Ok(recoded);
     }
@@ -52,14 +53,16 @@ pub(super) fn open(
     let draft = Draft::create(&path, 0)?;
     let sha256 = recode(build, packing, draft.as_file(), dir)?;
     draft.sync()?;
+    let failed = |source| OutputError::io("reading", &path, source);
+    // Before it has its name: from then on whoever makes room may remove it.
+    let file = File::open(draft.draft_path()).map_err(failed)?;
     draft.publish(true)?;
     publish_text(&sum, &sha256.to_string())?;
-    open_file(&path, packing, sha256)
-        .map_err(|source| OutputError::io("reading", &path, io::Error::other(source)))
+    read(file, packing, sha256).map_err(|source| failed(io::Error::other(source)))
 }
 
-fn open_file(path: &Path, packing: Packing, sha256: Sha256Digest) -> Result<Recoded, IndexError> {
-    let file = RawFile::new(File::open(path)?)?;
+fn read(file: File, packing: Packing, sha256: Sha256Digest) -> Result<Recoded, IndexError> {
+    let file = RawFile::new(file)?;
     let frames = packing.format.read(&file)?;
     Ok(Recoded {
         file,

@@ -81,10 +81,12 @@ pub fn fetch(
         let opened = Partial::open(&store, &wanted.url, &wanted.name, sink, interrupt)?;
         let Some(partial) = opened else {
             // Another process has finished it meanwhile, with a digest that only its
-            // note tells.
+            // note tells, and was promised something else perhaps, or nothing.
             match find_by_url(&store, &wanted.url)? {
-                Some(stored) => return Ok(Fetched::Here(stored)),
-                None => continue,
+                Some(stored) if fetching.broken_by(&stored)?.is_none() => {
+                    return Ok(Fetched::Here(stored));
+                }
+                _ => continue,
             }
         };
         let had = partial.len > 0;
@@ -113,8 +115,8 @@ struct Fetching<'a> {
 impl Fetching<'_> {
     /// The image in the store that has the digest promised, intact.
     fn find(&self) -> Result<Option<Stored>, FetchError> {
-        let promise = self.wanted.promise;
-        let Some(mut stored) = promise.published.and_then(|digest| self.store.get(&digest)) else {
+        let published = self.wanted.promise.published;
+        let Some(mut stored) = published.and_then(|digest| self.store.get(&digest)) else {
             return Ok(None);
         };
         match stored.is_intact(self.interrupt) {
@@ -128,15 +130,24 @@ impl Fetching<'_> {
                 return Ok(None);
             }
         }
+        match self.broken_by(&stored)? {
+            Some((wanted, found)) => Err(self.mismatch(wanted, found)),
+            None => Ok(Some(stored)),
+        }
+    }
+
+    /// The promised digest that an image in the store does not have, and what it has.
+    fn broken_by(
+        &self,
+        stored: &Stored,
+    ) -> Result<Option<(Sha256Digest, Sha256Digest)>, FetchError> {
+        let promise = self.wanted.promise;
         let published = stored.note.sha256;
         let mut raw = self.cache.raw_digest(&stored.path());
         if raw.is_none() && promise.needs_raw(published) {
             raw = self.raw_of(&stored.path())?;
         }
-        match promise.broken_by(published, raw) {
-            Some((wanted, found)) => Err(self.mismatch(wanted, found)),
-            None => Ok(Some(stored)),
-        }
+        Ok(promise.broken_by(published, raw))
     }
 
     fn run(&self, mut partial: Partial) -> Result<Fetched, FetchError> {
@@ -284,7 +295,9 @@ impl Fetching<'_> {
                 ..Known::default()
             },
         };
-        let stored = partial.publish(self.store, note).map_err(failed)?;
+        let stored = partial
+            .publish(self.store, note, self.interrupt)
+            .map_err(failed)?;
         self.cache.remember_file(&stored.path(), known);
         Ok(Fetched::Arrived(stored))
     }

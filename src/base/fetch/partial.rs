@@ -2,16 +2,19 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 use super::store::{ImageStore, Note, Stored};
+use crate::base::cache::is_still;
 use crate::interrupt::Interrupt;
 use crate::owner;
 use crate::report::event::{Event, Sink};
@@ -81,7 +84,7 @@ impl Partial {
         let failed = |source| store.failed(source);
         let dir = store.partial(url);
         whole::create_dir_all(&dir, 0o700).map_err(failed)?;
-        let lock = match File::open(&dir) {
+        let lock = match open_folder(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
@@ -96,17 +99,11 @@ impl Partial {
     }
 
     fn read(dir: PathBuf, lock: File, name: &str) -> io::Result<Self> {
-        sweep(&dir, name)?;
+        sweep(&lock, name)?;
         let head = fs::read(dir.join(STATE))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join(name))?;
-        owner::give(&file, &dir);
+        let file = open_file(&lock, &dir, name)?;
         let mut partial = Self {
             len: file.metadata()?.len(),
             dir,
@@ -163,32 +160,97 @@ impl Partial {
         drop(fs::remove_dir_all(&self.dir));
     }
 
-    /// Gives it its place among the images; the lock becomes that of a user.
-    pub(super) fn publish(self, store: &ImageStore, note: Note) -> io::Result<Stored> {
+    /// Gives it its place among the images; the lock becomes that of a user. Where the
+    /// same came from another address meanwhile, that one stays.
+    pub(super) fn publish(
+        self,
+        store: &ImageStore,
+        note: Note,
+        interrupt: &Interrupt,
+    ) -> io::Result<Stored> {
         self.file.sync_all()?;
         // Brings the folder to the disk with it, and with that the file's name.
         note.write(&self.dir)?;
         let entry = store.entry(&note.sha256);
-        if entry.exists() {
-            // The same, but found wanting.
-            fs::remove_dir_all(&entry)?;
+        // Fails where a folder is, whoever has just put it there.
+        if let Err(error) = fs::rename(&self.dir, &entry) {
+            match store.get(&note.sha256) {
+                Some(mut stored) => {
+                    if stored.is_intact(interrupt).unwrap_or(false) {
+                        self.discard();
+                        return Ok(stored);
+                    }
+                    // The same, but found wanting.
+                    stored.remove()?;
+                }
+                None if entry.exists() => fs::remove_dir_all(&entry)?,
+                None => return Err(error),
+            }
+            fs::rename(&self.dir, &entry)?;
         }
-        fs::rename(&self.dir, &entry)?;
+        // At once: what is held by one alone counts as being removed. Not before: while
+        // the lock changes, whoever waits may get the folder, and take it for unfinished.
+        self.lock.lock_shared()?;
         // Until then it tells the next run that nothing is missing.
         drop(fs::remove_file(entry.join(STATE)));
         whole::sync_folder(store.dir())?;
-        self.lock.lock_shared()?;
         Ok(Stored::new(entry, note, self.lock))
+    }
+}
+
+/// Opens the folder of a download, and none that a link leads to: where root downloads
+/// into a user's cache, the user may have put one there, and what is in the folder is
+/// removed and overwritten. For the same reason that goes by the open folder, and not by
+/// its path.
+fn open_folder(dir: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(dir);
+    opened.map_err(|error| name_link(error, dir))
+}
+
+/// Opens the file that is arriving, which is no link either, or begins it.
+fn open_file(folder: &File, dir: &Path, name: &str) -> io::Result<File> {
+    let open = |more| {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+        openat(folder, name, flags, Mode::from_raw_mode(0o666)).map(File::from)
+    };
+    match open(OFlags::CREATE | OFlags::EXCL) {
+        Ok(file) => {
+            owner::give(&file, dir);
+            Ok(file)
+        }
+        // Whose it is, it stays.
+        Err(Errno::EXIST) => {
+            open(OFlags::empty()).map_err(|error| name_link(error.into(), &dir.join(name)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the operating system says of a link that is not followed tells nobody what to do.
+fn name_link(error: io::Error, path: &Path) -> io::Error {
+    if path.is_symlink() {
+        io::Error::other(format!(
+            "{} is a link, which is not followed; remove it",
+            path.display()
+        ))
+    } else {
+        error
     }
 }
 
 /// Removes what a killed process left beside the file called `name`: among it may be
 /// gigabytes that it was unpacking.
-fn sweep(dir: &Path, name: &str) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+fn sweep(folder: &File, name: &str) -> io::Result<()> {
+    let stays = [".", "..", name, STATE];
+    for entry in Dir::read_from(folder)? {
         let entry = entry?;
-        if ![name, STATE].iter().any(|own| entry.file_name() == *own) {
-            fs::remove_file(entry.path())?;
+        let found = entry.file_name();
+        if !stays.iter().any(|own| found.to_bytes() == own.as_bytes()) {
+            unlinkat(folder, found, AtFlags::empty())?;
         }
     }
     Ok(())
@@ -232,14 +294,5 @@ impl Waiting<'_> {
             thread::sleep(POLL);
         }
         Ok(false)
-    }
-}
-
-/// Whether an open folder is still the one at `dir`.
-fn is_still(open: &File, dir: &Path) -> bool {
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match (open.metadata(), fs::metadata(dir)) {
-        (Ok(open), Ok(there)) => id(open) == id(there),
-        _ => false,
     }
 }

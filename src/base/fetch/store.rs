@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
-use crate::base::cache::{Cache, Stamp};
+use crate::base::cache::{Cache, Stamp, is_still};
 use crate::base::{BaseError, Sha256Digest, digest_of_file};
 use crate::interrupt::Interrupt;
 use crate::whole;
@@ -89,7 +89,7 @@ pub struct Stored {
     dir: PathBuf,
     /// What is known about it.
     pub note: Note,
-    _in_use: File,
+    in_use: File,
 }
 
 impl Note {
@@ -139,11 +139,7 @@ fn is_being_removed(folder: &File) -> bool {
 impl Stored {
     /// `in_use` is the folder, locked as one among its users.
     pub(super) fn new(dir: PathBuf, note: Note, in_use: File) -> Self {
-        Self {
-            dir,
-            note,
-            _in_use: in_use,
-        }
+        Self { dir, note, in_use }
     }
 
     /// The image file.
@@ -213,12 +209,15 @@ impl Stored {
         self.is_intact(interrupt)
     }
 
-    /// Removes it from the disk.
+    /// Removes it from the disk; not another that took its place meanwhile.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn remove(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.dir)
+        if is_still(&self.in_use, &self.dir) {
+            fs::remove_dir_all(&self.dir)?;
+        }
+        Ok(())
     }
 
     /// When it was last used, as far as the note tells: it is touched by use.

@@ -16,7 +16,7 @@ use super::{Bench, zip};
 use crate::base::read_at::RawFile;
 use crate::base::testing::{pipe, sample};
 use crate::base::xz::XzBase;
-use crate::base::{Base, BaseError, ReadAt};
+use crate::base::{Base, BaseError, ReadAt, prune};
 use crate::interrupt::Interrupt;
 use crate::report::event::{Event, Silent, Sink};
 
@@ -249,6 +249,33 @@ fn a_file_that_grows_while_it_is_unpacked_is_refused() {
             Err(BaseError::Changed(_) | BaseError::Damaged { .. })
         ));
     }
+}
+
+#[test]
+fn whoever_makes_room_leaves_alone_what_is_being_unpacked() {
+    let bench = Bench::new();
+    let bytes = sample(50_000, 1);
+    let path = bench.put("base.txt", &pipe("gzip", &["-1"], &bytes));
+    let kept = Mutex::new(0);
+    let begin = || {
+        for item in prune::items(&bench.cache()).unwrap() {
+            if !prune::remove(&item).unwrap() {
+                *kept.lock().unwrap() += 1;
+            }
+        }
+    };
+    let open = Mutex::new(0);
+    let sink = Meddler {
+        begin: &begin,
+        open,
+    };
+    let base = Base::open(&path, &bench.cache(), &sink, &Interrupt::default()).unwrap();
+    assert_eq!(*kept.lock().unwrap(), 1);
+    assert!(bench.read(&base).unwrap() == bytes);
+    // Whoever reads it goes on.
+    begin();
+    assert!(bench.spool().is_empty());
+    assert!(bench.read(&base).unwrap() == bytes);
 }
 
 #[test]

@@ -156,6 +156,8 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         if self.shared.flash.wipe {
+            // As before each write: it is not less than one.
+            self.job.medium.check().map_err(|_| CardError::Gone)?;
             match self.job.medium.discard() {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                     let message = format!("{}: its card cannot be discarded", self.job.name);

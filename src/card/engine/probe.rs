@@ -32,7 +32,7 @@ pub(super) fn probe(medium: &dyn Medium, nonce: &[u8; 16]) -> Result<(), CardErr
     let mut mark = AlignedBuf::new(MARK_LEN);
     for &position in &positions {
         fill(&mut mark, nonce, position);
-        write_all_at(medium, &mark, position).map_err(failed(medium, Doing::Writing, position))?;
+        put(medium, &mark, position)?;
     }
     medium.flush().map_err(CardError::Sync)?;
     let again = medium.reopen().map_err(failed(medium, Doing::Reading, 0))?;
@@ -112,7 +112,7 @@ fn search(
     while bad - good > PRECISION {
         let middle = (good + (bad - good) / 2) / BLOCK_LEN * BLOCK_LEN;
         fill(&mut mark, nonce, middle);
-        write_all_at(medium, &mark, middle).map_err(failed(medium, Doing::Writing, middle))?;
+        put(medium, &mark, middle)?;
         medium.flush().map_err(CardError::Sync)?;
         read_exact_at(again, &mut found, middle).map_err(failed(medium, Doing::Reading, middle))?;
         if *found == *mark {
@@ -122,6 +122,12 @@ fn search(
         }
     }
     Ok(good)
+}
+
+fn put(medium: &dyn Medium, mark: &[u8], position: u64) -> Result<(), CardError> {
+    // A reader that is open may have been given another card.
+    medium.check().map_err(|_| CardError::Gone)?;
+    write_all_at(medium, mark, position).map_err(failed(medium, Doing::Writing, position))
 }
 
 /// Each mark is another, and none can be what a card held before.

@@ -7,6 +7,8 @@ mod server;
 mod arriving;
 /// Cut, stalled, refused, and taken up again.
 mod broken;
+/// Other processes, and whoever else writes to the cache.
+mod others;
 /// What is not what it should be.
 mod untrusted;
 

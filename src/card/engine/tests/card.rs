@@ -52,6 +52,7 @@ pub(super) struct State {
     pub(super) calls: usize,
     pub(super) writes: Vec<(u64, usize)>,
     pub(super) reads: usize,
+    pub(super) is_discarded: bool,
     /// Writes that are not yet flushed.
     pub(super) dirty: usize,
     /// Writes that were on the card for good when the head came.
@@ -70,6 +71,7 @@ impl TestCard {
             calls: 0,
             writes: Vec::new(),
             reads: 0,
+            is_discarded: false,
             dirty: 0,
             dirty_at_head: None,
         }))
@@ -202,6 +204,11 @@ impl Medium for TestCard {
 
     fn flush(&self) -> io::Result<()> {
         self.state().dirty = 0;
+        Ok(())
+    }
+
+    fn discard(&self) -> io::Result<()> {
+        self.state().is_discarded = true;
         Ok(())
     }
 

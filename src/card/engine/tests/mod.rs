@@ -71,6 +71,7 @@ struct Bench {
     cache: Cache,
     interrupt: Interrupt,
     used: UsedMap,
+    wipe: bool,
 }
 
 impl Bench {
@@ -105,6 +106,7 @@ impl Bench {
             cache,
             interrupt,
             used: used(len),
+            wipe: false,
         }
     }
 
@@ -124,7 +126,7 @@ impl Bench {
             used: &self.used,
             cache: &self.cache,
             verify: true,
-            wipe: false,
+            wipe: self.wipe,
             nonce: [3; 16],
             done,
             sink: &Silent,
@@ -295,6 +297,43 @@ fn counterfeits_are_told_with_their_size() {
     };
     bench.run(&[probing]).1.remove(0).unwrap();
     bench.assert_holds(&card, &overlay);
+}
+
+#[test]
+fn only_the_card_that_was_opened_is_discarded() {
+    let mut bench = Bench::new();
+    bench.wipe = true;
+    for (swapped_after, is_discarded) in [(None, true), (Some(0), false)] {
+        let faults = Faults {
+            swapped_after,
+            ..Faults::default()
+        };
+        let card = TestCard::new(card_len(), faults);
+        assert_eq!(bench.one(&card, false).is_ok(), is_discarded);
+        assert_eq!(card.state().is_discarded, is_discarded);
+    }
+}
+
+#[test]
+fn a_card_put_in_the_place_of_a_probed_one_is_not_marked() {
+    let bench = Bench::new();
+    // A head, seven marks, and one more to find out where a card that drops writes ends.
+    for after in [1, 4, 8] {
+        let faults = Faults {
+            holds: Some((40 << 20, false)),
+            swapped_after: Some(after),
+            ..Faults::default()
+        };
+        let card = TestCard::new(128 << 20, faults);
+        let overlay = Overlay::default();
+        let probing = Job {
+            probe: true,
+            ..job(&card, &overlay, &bench.used)
+        };
+        let error = bench.run(&[probing]).1.remove(0).unwrap_err();
+        assert!(matches!(error, CardError::Gone), "after {after}: {error}");
+        assert_eq!(card.state().writes.len(), after);
+    }
 }
 
 #[test]
