@@ -127,6 +127,21 @@ fn interrupted_before_the_first_write_a_card_is_as_it_was() {
     }
 }
 
+#[test]
+fn only_the_card_that_was_opened_is_discarded() {
+    let mut bench = Bench::new();
+    bench.wipe = true;
+    for (swapped_after, is_discarded) in [(None, true), (Some(0), false)] {
+        let faults = Faults {
+            swapped_after,
+            ..Faults::default()
+        };
+        let card = TestCard::new(card_len(), faults);
+        assert_eq!(bench.one(&card, false).is_ok(), is_discarded);
+        assert_eq!(card.state().is_discarded, is_discarded);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

@@ -300,21 +300,6 @@ fn counterfeits_are_told_with_their_size() {
 }
 
 #[test]
-fn only_the_card_that_was_opened_is_discarded() {
-    let mut bench = Bench::new();
-    bench.wipe = true;
-    for (swapped_after, is_discarded) in [(None, true), (Some(0), false)] {
-        let faults = Faults {
-            swapped_after,
-            ..Faults::default()
-        };
-        let card = TestCard::new(card_len(), faults);
-        assert_eq!(bench.one(&card, false).is_ok(), is_discarded);
-        assert_eq!(card.state().is_discarded, is_discarded);
-    }
-}
-
-#[test]
 fn a_card_put_in_the_place_of_a_probed_one_is_not_marked() {
     let bench = Bench::new();
     // A head, seven marks, and one more to find out where a card that drops writes ends.
