@@ -40,16 +40,15 @@ fn store(bench: &Bench) -> ImageStore {
     ImageStore::open(&bench.cache).expect("a store")
 }
 
-#[test]
-fn what_another_has_finished_is_held_to_the_promise() {
-    let (server, mut wanted) = noisy(MIB, |answer| answer);
-    let bench = Bench::new();
-    let store = store(&bench);
-    let (partial, note) = under_way(&bench, &store, &wanted, &noise(MIB));
-    wanted.promise.published = Some(Sha256Digest([1; 32]));
+/// Fetches what another process has under way, which it finishes while we wait.
+fn fetched_when_another_has_finished(
+    bench: &Bench,
+    wanted: &Wanted,
+) -> Result<Fetched, FetchError> {
+    let store = store(bench);
+    let (partial, note) = under_way(bench, &store, wanted, &noise(MIB));
     let (waits, waiting) = channel();
-    let outcome = thread::scope(|scope| {
-        let (bench, wanted) = (&bench, &wanted);
+    thread::scope(|scope| {
         let fetching = scope.spawn(move || {
             let sink = Waits(waits);
             fetch(&bench.client, &bench.cache, wanted, &sink, &bench.interrupt)
@@ -59,7 +58,15 @@ fn what_another_has_finished_is_held_to_the_promise() {
         let outcome = fetching.join().expect("a thread");
         finished.expect("an image");
         outcome
-    });
+    })
+}
+
+#[test]
+fn what_another_has_finished_is_held_to_the_promise() {
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    let bench = Bench::new();
+    wanted.promise.published = Some(Sha256Digest([1; 32]));
+    let outcome = fetched_when_another_has_finished(&bench, &wanted);
     assert!(
         matches!(outcome, Err(FetchError::Mismatch { .. })),
         "{outcome:?}"
@@ -71,22 +78,9 @@ fn what_another_has_finished_is_held_to_the_promise() {
 fn what_another_has_finished_is_taken_where_it_is_as_promised() {
     let (server, mut wanted) = noisy(MIB, |answer| answer);
     let bench = Bench::new();
-    let store = store(&bench);
     wanted.promise.either = wanted.promise.published.take();
-    let (partial, note) = under_way(&bench, &store, &wanted, &noise(MIB));
-    let (waits, waiting) = channel();
-    thread::scope(|scope| {
-        let (bench, wanted) = (&bench, &wanted);
-        let fetching = scope.spawn(move || {
-            let sink = Waits(waits);
-            fetch(&bench.client, &bench.cache, wanted, &sink, &bench.interrupt)
-        });
-        waiting.recv().expect("somebody who waits");
-        let finished = partial.publish(&store, note, &bench.interrupt);
-        let outcome = fetching.join().expect("a thread");
-        finished.expect("an image");
-        assert!(matches!(outcome, Ok(Fetched::Here(_))), "{outcome:?}");
-    });
+    let outcome = fetched_when_another_has_finished(&bench, &wanted);
+    assert!(matches!(outcome, Ok(Fetched::Here(_))), "{outcome:?}");
     assert!(server.asks().is_empty());
 }
 
