@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum as _;
 
 use super::flash::{self, Target};
 use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
-use crate::cli::ReplaceArgs;
+use crate::cli::{ImageFormat, ReplaceArgs};
 use crate::exit::ExitCode;
 
 pub(super) fn run(context: &mut Context<'_>, args: &ReplaceArgs) -> Result<ExitCode> {
@@ -45,13 +46,17 @@ fn tell_renewed(context: &mut Context<'_>, hostname: &str, fingerprint: &str) ->
         "\n{hostname} has a new host key: {fingerprint}\n{} was written anew and has it",
         context.path("handover/known_hosts").display()
     ))?;
-    for (format, option) in [
-        ("img", ""),
-        ("img.xz", " --format img.xz"),
-        ("img.zst", " --format img.zst"),
-    ] {
-        let image: PathBuf = context.path(format!("images/{hostname}.{format}"));
+    for format in ImageFormat::value_variants() {
+        let Some(value) = format.to_possible_value() else {
+            continue;
+        };
+        let name = value.get_name();
+        let image: PathBuf = context.path(format!("images/{hostname}.{name}"));
         if image.exists() {
+            let option = match format {
+                ImageFormat::Img => String::new(),
+                _ => format!(" --format {name}"),
+            };
             context.tell(format_args!(
                 "{} is of the old identity; `cardmint build --nodes {hostname} --force{option}` \
                  makes it anew",
