@@ -97,7 +97,8 @@ fn a_clone_of_a_cluster_is_told_where_its_key_is() {
 }
 
 /// Machines are folders here; what runs on them, and how files get there, is the
-/// guide's.
+/// guide's. As sshd does, ours tells what it starts which shell the user has: without
+/// one parallel runs nothing and calls it success.
 #[test]
 fn ranges_that_parallel_builds_on_two_machines_equal_the_whole() {
     if !has("parallel") || !has("rsync") {
@@ -113,7 +114,7 @@ fn ranges_that_parallel_builds_on_two_machines_equal_the_whole() {
         done\n\
         mkdir -p \"$MACHINES/$1\" && cd \"$MACHINES/$1\" && shift\n\
         [ \"$1\" != -- ] || shift\n\
-        exec sh -c \"$*\"\n";
+        SHELL=/bin/sh exec sh -c \"$*\"\n";
     program(&scratch, "ssh", ssh);
     let machines = scratch.path("machines");
     let machines = [("MACHINES", machines.to_str().expect("UTF-8"))];
