@@ -117,9 +117,9 @@ fn dumps_core(command: &mut Command, speaks: bool, scratch: &Scratch) -> bool {
         read.expect("a first line");
         assert!(said.contains("raspberrypi"), "{said}");
     }
-    tool("kill", &["-QUIT", &child.id().to_string()]).expect(0);
+    tool("kill", &["-ABRT", &child.id().to_string()]).expect(0);
     let status = child.wait().expect("its end");
-    assert_eq!(status.signal(), Some(3), "{status}");
+    assert_eq!(status.signal(), Some(6), "{status}");
     status.core_dumped()
 }
 
