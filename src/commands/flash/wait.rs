@@ -65,8 +65,11 @@ pub(super) fn run(
             continue;
         }
         pause(SETTLE, &context.interrupt)?;
-        let fresh = inserted(guard, &mut slots)?;
-        let chosen = pair(context, guard, run, left, fresh)?;
+        let mut fresh = inserted(guard, &mut slots)?.into_iter();
+        let chosen = pair(context, guard, run, left, &mut fresh)?;
+        // Those that no node was left for count as inserted again, if a card of another fails.
+        let spare: Vec<Slot> = fresh.map(|device| device.id.number).collect();
+        slots.retain(|slot| !spare.contains(slot));
         if !chosen.is_empty() {
             run.write(context, chosen)?;
         }
@@ -140,17 +143,18 @@ fn inserted(guard: &Guard, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
     Ok(fresh)
 }
 
-/// Gives the cards to the nodes that wait, in order, as far as the user agrees.
+/// Gives the cards to the nodes that wait, in order, as far as the user agrees; takes no
+/// more of them than that needs.
 fn pair(
     context: &Context<'_>,
     guard: &Guard,
     run: &Run<'_>,
     left: &[usize],
-    devices: Vec<Device>,
+    devices: &mut impl Iterator<Item = Device>,
 ) -> Result<Vec<Chosen>> {
     let mut chosen: Vec<Chosen> = Vec::new();
-    for device in devices {
-        let Some(&card) = left.get(chosen.len()) else {
+    while let Some(&card) = left.get(chosen.len()) {
+        let Some(device) = devices.next() else {
             break;
         };
         let path = printable_path(&device.path);
