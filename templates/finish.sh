@@ -48,6 +48,46 @@ check_user() {
     has_account
 }
 
+{% if timezone %}
+check_timezone() {
+    zone={{ timezone|sh }}
+    cmp -s "$root/etc/localtime" "$root/usr/share/zoneinfo/$zone" && return
+    detail="the time zone is not $zone"
+    [ -e "$root/usr/share/zoneinfo/$zone" ] || detail="this system has no time zone $zone"
+    return 1
+}
+
+{% endif %}
+{% if keymap %}
+check_keymap() {
+    keymap={{ keymap|sh }}
+    grep -qsxF -e "XKBLAYOUT=\"$keymap\"" -e "XKBLAYOUT=$keymap" "$root/etc/default/keyboard" && return
+    detail="the keyboard is not $keymap"
+    return 1
+}
+
+{% endif %}
+{% if locale %}
+# cloud-init knows some by less than their name.
+check_locale() {
+    locale={{ locale|sh }}
+    sed -n 's/^LANG="*\([^"]*\)"*$/\1/p' "$root/etc/default/locale" "$root/etc/locale.conf" 2>/dev/null |
+        grep -qxF -e "$locale" -e "$locale.UTF-8" && return
+    detail="the locale is not $locale"
+    return 1
+}
+
+{% endif %}
+{% if own_files %}
+# cloud-init writes them, and tells nobody which it could not.
+check_files() {
+{% for path in own_files %}
+    [ -f "$root"{{ path|sh }} ] || detail="$detail "{{ path|sh }}
+{% endfor %}
+    [ -z "$detail" ]
+}
+
+{% endif %}
 {% endif %}
 # Host key and sshd settings, should the image's own first boot have removed them.
 keep_sshd() {
@@ -84,7 +124,7 @@ place_files() {
     # A home made too early keeps the account from being moved into it.
     has_account || return 1
 {% for file in owned %}
-    mkdir -p "$root"{{ file.folder|sh }} &&
+    [ ! -d "$root"{{ file.path|sh }} ] && mkdir -p "$root"{{ file.folder|sh }} &&
         cp "$lib/files/{{ loop.index }}" "$root"{{ file.path|sh }} &&
         chmod {{ file.mode|sh }} "$root"{{ file.path|sh }} &&
         chown {{ file.owner|sh }} "$root"{{ file.path|sh }} ||
@@ -264,10 +304,22 @@ start_monitoring() {
 {% if run %}
 # The output goes to the log and not into the report, which anyone can read.
 run_command() {
+    # A command that restarts the machine ends, and that it went well is noted.
+    trap : TERM
     sh -c "$1" >>"$log" 2>&1
     status=$?
     [ "$status" -eq 0 ] || detail="exit status $status, see /var/log/cardmint.log"
     return "$status"
+}
+
+# Leaves what comes next to the next boot, where the machine is going down. Where all went
+# well, this boot was not cut short.
+await_restart() {
+    if [ "$(systemctl is-system-running 2>/dev/null)" = stopping ]; then
+        [ "$outcome" = failed ] || rm -f "$state/finish"
+        exit 0
+    fi
+    trap - TERM
 }
 
 {% endif %}
@@ -336,12 +388,29 @@ all_steps() {
 {% if mechanism == "cloud-init" %}
     once hostname check_hostname
     once user check_user
+{% if timezone %}
+    once timezone check_timezone
+{% endif %}
+{% if keymap %}
+    once keymap check_keymap
+{% endif %}
+{% if locale %}
+    once locale check_locale
+{% endif %}
+{% if own_files %}
+    once files check_files
+{% endif %}
 {% endif %}
     once ssh keep_sshd
 {% if not user.nopasswd %}
     once ask-sudo ask_sudo
 {% endif %}
-{% if owned %}
+{% if owned and packages %}
+    # Does not count yet: an owner may come with a package.
+    counted=$failures
+    once owned-files place_files
+    failures=$counted
+{% elif owned %}
     once owned-files place_files
 {% endif %}
 {% if expand %}
@@ -362,6 +431,9 @@ all_steps() {
 {% endif %}
 {% if packages %}
     once packages install_packages
+{% if owned %}
+    once owned-files place_files
+{% endif %}
 {% endif %}
 {% if exporter == "package" %}
     once exporter install_exporter
@@ -371,6 +443,7 @@ all_steps() {
 {% endif %}
 {% for command in run %}
     once run-{{ loop.index }} run_command {{ command|sh }}
+    await_restart
 {% endfor %}
 }
 

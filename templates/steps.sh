@@ -60,7 +60,8 @@ step() {
 # put PATH MODE: makes a file of the base64 on standard input. It appears
 # complete or not at all, and never with more permissions than it shall have.
 put() {
-    mkdir -p "$root${1%/*}" || return 1
+    # `mv` would put it into a folder of that name, and nobody would know.
+    [ ! -d "$root$1" ] && mkdir -p "$root${1%/*}/" || return 1
     (umask 077 && base64 -d >"$root$1.cardmint") &&
         chmod "$2" "$root$1.cardmint" &&
         mv "$root$1.cardmint" "$root$1"

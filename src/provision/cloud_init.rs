@@ -26,6 +26,7 @@ pub(super) fn files(
             rule.as_bytes(),
         ));
     }
+    files.extend(root.own);
     let bootcmd = templates.render("bootcmd.sh", base)?;
     let context = context! { files => Serde(files), bootcmd, ..base.clone() };
     Ok(vec![

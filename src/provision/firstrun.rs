@@ -16,11 +16,13 @@ pub(super) fn files(
     templates: &Templates,
 ) -> Result<Vec<BootFile>, ProvisionError> {
     let RootFiles {
-        files,
+        mut files,
+        own,
         wifi_nm,
         wifi_wpa,
         ethernet_nm,
     } = RootFiles::render(settings, base, templates)?;
+    files.extend(own);
     let sudoers = base64(templates.render("sudoers", base)?.as_bytes());
     let dhcpcd = match settings.node.address {
         Some(_) => Some(base64(templates.render("dhcpcd.conf", base)?.as_bytes())),

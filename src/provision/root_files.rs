@@ -49,6 +49,9 @@ pub(super) struct OwnedFile {
 /// Everything for the root file system.
 pub(super) struct RootFiles {
     pub(super) files: Vec<RootFile>,
+    /// Those of the manifest that wait for nobody. cloud-init gives up at the first file
+    /// that it cannot write, so that these go last.
+    pub(super) own: Vec<RootFile>,
     pub(super) wifi_nm: Option<RootFile>,
     pub(super) wifi_wpa: Option<RootFile>,
     pub(super) ethernet_nm: Option<RootFile>,
@@ -68,6 +71,7 @@ impl RootFiles {
         };
         let mut all = Self {
             files: ssh(settings, &render("sshd.conf")?),
+            own: Vec::new(),
             wifi_nm: None,
             wifi_wpa: None,
             ethernet_nm: None,
@@ -89,16 +93,14 @@ impl RootFiles {
             .files
             .iter()
             .partition(|file| waits_for_owner(file));
-        for file in plain {
-            all.files
-                .push(RootFile::new(&file.path, file.mode, &file.bytes));
-        }
+        let own = |file: &&NodeFile| RootFile::new(&file.path, file.mode, &file.bytes);
+        all.own = plain.iter().map(own).collect();
         for (index, file) in owned.iter().enumerate() {
             let staged = format!("{LIB}/files/{}", index + 1);
             all.files.push(RootFile::new(staged, 0o600, &file.bytes));
         }
         all.files
-            .extend(scripts(settings, base, templates, &owned)?);
+            .extend(scripts(settings, base, templates, &plain, &owned)?);
         Ok(all)
     }
 }
@@ -138,11 +140,13 @@ fn scripts(
     settings: &Settings<'_>,
     base: &Value,
     templates: &Templates,
+    own: &[&NodeFile],
     owned: &[&NodeFile],
 ) -> Result<Vec<RootFile>, ProvisionError> {
     let user = &settings.node.user.name;
     let owned: Vec<_> = owned.iter().map(|file| owned_file(file, user)).collect();
-    let context = context! { owned => Serde(owned), ..base.clone() };
+    let own_files: Vec<_> = own.iter().map(|file| file.path.clone()).collect();
+    let context = context! { own_files, owned => Serde(owned), ..base.clone() };
     let finish = templates.render("finish.sh", &context)?;
     let expand = templates.render("expand.sh", base)?;
     let unit = templates.render("finish.service", base)?;

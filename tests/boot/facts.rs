@@ -30,7 +30,7 @@ ask date date +%Z
 ask locale cat /etc/default/locale
 ask locales locale -a
 ask keyboard cat /etc/default/keyboard
-ask motd stat -c '%a %U:%G %s' /etc/motd
+ask motd stat -c '%a %U:%G %s' /etc/motd /motd
 ask note stat -c '%a %U:%G %s' "/home/$user/.config/deep/note"
 ask note-folders stat -c '%U' "/home/$user" "/home/$user/.config" "/home/$user/.config/deep"
 ask order cat /root/order

@@ -41,6 +41,7 @@ country = "PT"
 packages = ["cardmint-hello"]
 files = [
     { source = "motd", path = "/etc/motd", mode = "0640" },
+    { source = "motd", path = "/motd" },
     { source = "note", path = "/home/alice/.config/deep/note", mode = "0600", owner = "alice" },
     { source = "hello.deb", path = "/srv/archive/hello.deb" },
     { source = "Packages", path = "/srv/archive/Packages" },
@@ -52,6 +53,9 @@ run = ["echo one >>/root/order", "echo two >>/root/order; test -e /usr/share/car
 address = "10.0.2.77/24"
 interface = "eth0"
 "#;
+
+/// What the last command of changed settings says on the console.
+const MARK: &str = "All commands were run";
 
 #[test]
 #[ignore = "boots machines; tests/run boot"]
@@ -141,7 +145,7 @@ fn promised(facts: &Facts, cluster: &Cluster, generation: Generation) {
     facts.has("locale", "LANG=pt_PT.UTF-8");
     facts.has("locales", "pt_PT.utf8");
     facts.has("keyboard", "XKBLAYOUT=\"pt\"");
-    facts.is("motd", "640 root:root 8");
+    facts.is("motd", "640 root:root 8\n644 root:root 8");
     facts.is("note", "600 alice:alice 8");
     facts.is("note-folders", "alice\nalice\nalice");
     facts.is("order", "one\ntwo");
@@ -230,7 +234,11 @@ fn changed_settings_take_effect(machine: &mut Machine, cluster: &Cluster, genera
     let text = MANIFEST
         .replace("hostname = \"pi{n}\"", "hostname = \"box{n}\"")
         .replace("Asia/Tokyo", "Asia/Seoul")
-        .replace("echo two", "echo three")
+        // A command restarts the machine, and the next one is run all the same.
+        .replace(
+            "\"echo two",
+            &format!("\"reboot\", \"echo {MARK} >/dev/console; echo three"),
+        )
         .replace("sudo = \"nopasswd\"", "sudo = \"password\"");
     let (start, end) = (
         text.find("[wifi]").unwrap(),
@@ -261,6 +269,7 @@ fn changed_settings_take_effect(machine: &mut Machine, cluster: &Cluster, genera
     "box7".clone_into(&mut login.node);
     login.password = Some(PASSWORD);
     machine.set_login(login);
+    machine.boot_until(MARK);
     machine.log_in();
     let facts = Facts::of(machine, generation, "alice");
     facts.is("hostname", "box7");

@@ -150,9 +150,10 @@ fn remarks(wanted: &Wanted, found: &Found, state: &State) -> Vec<String> {
                     .iter()
                     .map(|step| format!("first boot failed at {step}")),
             );
-            let step = "what its first boot did is in /var/log/cardmint.log; it tries again at \
-                        each boot, five times in all";
-            remarks.push(step.to_owned());
+            let advice = "what its first boot did is in /var/log/cardmint.log; what can be done \
+                          again is, at each boot, five times in all. Otherwise mend \
+                          cluster.toml and flash its card again";
+            remarks.push(advice.to_owned());
         }
         State::LockedOut(_) => remarks.push(format!("its host key is right, but: {detail}")),
         State::Absent(_) | State::Starting(_) | State::Unwell(_) => remarks.push(detail),

@@ -216,10 +216,8 @@ fn cloud_init_reads_what_was_meant() {
     assert_eq!(read["user"]["hashed_passwd"], super::fixtures::HASH);
     assert!(read["user"].as_object().unwrap()["sudo"].is_null());
     let written = read["write_files"].as_array().unwrap();
-    for file in RootFiles::render(&settings, &values, &templates)
-        .unwrap()
-        .files
-    {
+    let root = RootFiles::render(&settings, &values, &templates).unwrap();
+    for file in root.files.iter().chain(&root.own) {
         let found = written
             .iter()
             .find(|entry| entry["path"] == *file.path)
@@ -227,6 +225,12 @@ fn cloud_init_reads_what_was_meant() {
         assert_eq!(found["content"], *file.base64);
         assert_eq!(found["permissions"], *file.mode);
     }
+    // cloud-init leaves out what is behind a file that it cannot write.
+    let last = written[written.len() - root.own.len()..].iter();
+    assert!(
+        last.map(|entry| &entry["path"])
+            .eq(["/etc/empty", "/etc/motd"])
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ const STUBS: &[(&str, &str)] = &[
     ("sync", ""),
     (
         "systemctl",
-        "case \"$*\" in *is-enabled*NetworkManager) [ -e $R/nm ] ;; *is-active*) echo inactive; exit 3 ;; esac",
+        "case \"$*\" in *is-enabled*NetworkManager) [ -e $R/nm ] ;; *is-active*) echo inactive; exit 3 ;; *is-system-running) [ ! -e $R/stopping ] || echo stopping ;; esac",
     ),
     (
         "useradd",

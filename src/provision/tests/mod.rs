@@ -7,6 +7,7 @@ mod lived;
 mod machine;
 mod masked;
 mod measured;
+mod mishaps;
 mod rendered;
 mod users;
 mod watching;

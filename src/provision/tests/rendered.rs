@@ -111,7 +111,9 @@ fn scripts_and_profiles_of_the_root_file_system() {
         let values = settings.values().unwrap();
         let templates = Templates::embedded();
         let owned = minijinja::context! {
-            owned => minijinja::value::Serde(Vec::<String>::new()), ..values.clone()
+            own_files => ["/etc/motd"],
+            owned => minijinja::value::Serde(Vec::<String>::new()),
+            ..values.clone()
         };
         let mut page = String::new();
         for template in [
