@@ -342,9 +342,15 @@ impl Record {
         is_other.then_some(before.base)
     }
 
-    /// Notes what was made for a node.
-    pub fn set(&mut self, number: u32, entry: Entry) {
-        self.nodes.insert(Number(number), entry);
+    /// Notes what was made for a node; `false` where the node was given a newer identity
+    /// meanwhile, which stays: the one before may have been stolen.
+    #[must_use]
+    pub fn set(&mut self, number: u32, entry: Entry) -> bool {
+        let is_current = entry.generation >= self.generation(number);
+        if is_current {
+            self.nodes.insert(Number(number), entry);
+        }
+        is_current
     }
 }
 

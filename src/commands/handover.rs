@@ -12,8 +12,8 @@ use serde_json::json;
 use super::Context;
 use super::workspace::{Workspace, write_whole};
 use crate::cli::HandoverArgs;
-use crate::cluster::HostKey;
 use crate::cluster::identity::IdentityError;
+use crate::cluster::{HostKey, Record};
 use crate::exit::ExitCode;
 use crate::handover::{FILES, Handover, Host};
 use crate::whole::{self, folder_of};
@@ -68,9 +68,11 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
         .with_context(|| format!("creating {}", folder.display()))?;
     let folder = folder.canonicalize()?;
     let login_key = workspace.login_key()?;
+    // As it is by now: another process may have made a node, or given it a new identity.
+    let record = Record::load(&workspace.dir)?;
     let handover = Handover {
         cluster: &workspace.cluster,
-        hosts: hosts(workspace)?,
+        hosts: hosts(workspace, &record)?,
         folder: &folder,
         identity_file: login_key.as_deref(),
     };
@@ -110,8 +112,7 @@ fn tidy(folder: &Path) {
     }
 }
 
-fn hosts(workspace: &Workspace) -> Result<Vec<Host<'_>>, IdentityError> {
-    let record = &workspace.record;
+fn hosts<'w>(workspace: &'w Workspace, record: &'w Record) -> Result<Vec<Host<'w>>, IdentityError> {
     let host = |node| {
         let key = HostKey::derive(&workspace.key, node, record.generation(node.number))?;
         Ok(Host::new(node, key, record.card(node.number)))

@@ -12,13 +12,14 @@ use crate::plan::{Card, OpenBase};
 use crate::report::event::{Event, Sink};
 
 /// Records what was made, by node number, and tells of a base that is no longer what it
-/// was under the same name: somebody replaced it, or its disk is rotting.
+/// was under the same name: somebody replaced it, or its disk is rotting. An identity that
+/// another process has replaced meanwhile does not come back.
 pub(super) fn keep(
     workspace: &Workspace,
     entries: Vec<(u32, Entry)>,
     sink: &dyn Sink,
 ) -> Result<Record> {
-    let mut changed = BTreeMap::new();
+    let mut told = BTreeMap::new();
     let record = Record::update(&workspace.dir, |record| {
         record.belongs_to(&workspace.cluster.name, &workspace.key);
         for (number, entry) in entries {
@@ -28,12 +29,19 @@ pub(super) fn keep(
                      now {}). If nobody replaced it, compare it with a good copy.",
                     entry.base_name, entry.hostname, entry.base
                 );
-                changed.entry(entry.base_name.clone()).or_insert(message);
+                told.entry(entry.base_name.clone()).or_insert(message);
             }
-            record.set(number, entry);
+            let hostname = entry.hostname.clone();
+            if !record.set(number, entry) {
+                let message = format!(
+                    "{hostname} was given a new identity meanwhile: what was made here is of the \
+                     old one; make it anew"
+                );
+                told.insert(hostname, message);
+            }
         }
     })?;
-    for message in changed.values() {
+    for message in told.values() {
         sink.send(Event::Noticed { message });
     }
     Ok(record)

@@ -272,8 +272,6 @@ impl<'a> Run<'a> {
         };
         let codes = self.made.iter().map(Made::code);
         let code = ExitCode::merge(codes.chain([left_code]));
-        // The record has what is complete; what was planned may not be.
-        self.workspace.record = Record::load(&self.workspace.dir)?;
         let handover = handover::write(&self.workspace).map(|written| written.folder);
         // Whoever closed the pipe still gets the exit code.
         let _ = self.report(context, handover.as_deref().ok());

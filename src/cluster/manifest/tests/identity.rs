@@ -109,7 +109,10 @@ fn the_record_keeps_what_two_processes_write_and_the_order_of_numbers() {
         for half in [0, 1] {
             scope.spawn(move || {
                 for number in (half..12).step_by(2) {
-                    Record::update(dir, |record| record.set(number, entry(number))).unwrap();
+                    Record::update(dir, |record| {
+                        assert!(record.set(number, entry(number)));
+                    })
+                    .unwrap();
                 }
             });
         }
