@@ -50,8 +50,10 @@ fn run(cli: Cli) -> Result<exit::ExitCode> {
     // Not locked: other threads print lines of JSON.
     let mut out = anstream::stdout();
     let code = commands::run(cli, interrupt, &mut out)?;
-    out.flush()?;
-    Ok(code)
+    match out.flush() {
+        Err(error) if code == exit::ExitCode::Done => Err(error.into()),
+        _ => Ok(code),
+    }
 }
 
 /// `cardmint plan | head` ends well: whoever closed the pipe has seen enough.

@@ -89,6 +89,7 @@ fn is_refusal(cause: Cause<'_>) -> bool {
     cause.is::<Refused>()
         || is(cause, of_open)
         || is(cause, of_device)
+        || is(cause, |error| matches!(error, OutputError::Appeared(_)))
         || is(cause, KeyError::is_refusal)
         || is(cause, ImageError::is_refusal)
 }

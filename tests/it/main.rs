@@ -56,6 +56,7 @@ mod packed;
 mod plan;
 /// Questions at a terminal, and how one gets away from them.
 mod prompts;
+mod reports;
 /// Secrets stay where they belong.
 mod secrets;
 /// `status` on a network of real sshds, exporters and a Prometheus.

@@ -6,6 +6,7 @@ mod sums;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -56,44 +57,74 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
         }
     }
     let plan = workspace.plan(&bases, orders)?;
+    spare_bases(&plan)?;
     let notices = [plan.notices(), workspace.cluster.notices.clone()].concat();
     if !args.json {
         for notice in &notices {
-            context.tell(format_args!("note: {notice}"))?;
+            // Whoever closed the pipe still gets the images.
+            let _ = context.tell(format_args!("note: {notice}"));
         }
     }
     whole::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
     let (fates, mut codes) = build_all(context, &workspace, &plan, (args, compression));
-    let handover = handover::write(&workspace)?.folder;
-    write_beside(
-        context,
-        &workspace,
-        &plan,
-        (args, compression),
-        &fates,
-        &out,
-    )?;
+    let handover = handover::write(&workspace).map(|written| written.folder);
+    let how = (args, compression);
+    let beside = write_beside(context, &workspace, &plan, how, &fates, &out);
+    let errors = [handover.as_ref().err(), beside.as_ref().err()];
+    codes.extend(errors.into_iter().flatten().map(exit_code));
     codes.extend(fates.iter().map(Fate::code));
     let code = ExitCode::merge(codes);
-    if args.json {
-        report_json(context, &plan, &fates, &handover, &notices)?;
+    let folder = handover.as_deref().ok();
+    let reported = if args.json {
+        report_json(context, &plan, &fates, folder, &notices)
     } else {
-        context.tell(summary(&plan, &fates))?;
-    }
+        context.tell(summary(&plan, &fates))
+    };
     for (card, fate) in plan.cards.iter().zip(&fates) {
         if let Some(problem) = fate.problem(&card.path) {
             crate::ui::complain(&format!("{}: {problem}", card.node.hostname));
         }
     }
-    if code == ExitCode::Done && !args.json {
-        let first = &plan.cards[0].node.hostname;
-        context.tell(format_args!(
-            "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m\n  \
-             ssh -F {} {first}",
-            handover.join("ssh_config").display()
-        ))?;
+    for error in errors.into_iter().flatten() {
+        crate::ui::complain(&told(error));
+    }
+    let (ExitCode::Done, Some(folder)) = (code, folder) else {
+        return Ok(code);
+    };
+    // A report that nobody got counts where there is nothing worse.
+    reported?;
+    if !args.json {
+        tell_next(context, &plan, folder)?;
     }
     Ok(code)
+}
+
+fn tell_next(context: &mut Context<'_>, plan: &Plan<'_>, handover: &Path) -> Result<()> {
+    let first = &plan.cards[0].node.hostname;
+    context.tell(format_args!(
+        "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m\n  \
+         ssh -F {} {first}",
+        handover.join("ssh_config").display()
+    ))
+}
+
+/// Refuses to make an image in place of one of the bases, which `--force` would replace.
+fn spare_bases(plan: &Plan<'_>) -> Result<()> {
+    let id = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let files = plan.bases.iter().filter_map(|on| on.base.path());
+    let bases: Vec<_> = files.filter_map(id).collect();
+    for card in &plan.cards {
+        if id(&card.path).is_some_and(|id| bases.contains(&id)) {
+            bail!(Refused(format!(
+                "{} is the base image itself; choose another place with --out",
+                card.path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes all images; tells what became of each, and the exit codes of the bases that failed.
@@ -129,6 +160,12 @@ fn write_beside(
     fates: &[Fate],
     out: &Path,
 ) -> Result<()> {
+    if fates
+        .iter()
+        .any(|fate| fate.code() == ExitCode::Interrupted)
+    {
+        return Ok(());
+    }
     let is_plain = compression.is_none();
     if args.imager_manifest || (args.sums && is_plain) {
         let is_there = |card: usize| fates.get(card).is_some_and(|fate| fate.digest().is_some());
@@ -345,7 +382,7 @@ fn report_json(
     context: &mut Context<'_>,
     plan: &Plan<'_>,
     fates: &[Fate],
-    handover: &Path,
+    handover: Option<&Path>,
     notices: &[String],
 ) -> Result<()> {
     let node = |(card, fate): (&Card, &Fate)| {
@@ -362,7 +399,7 @@ fn report_json(
     let report = json!({
         "cluster": plan.cluster,
         "nodes": plan.cards.iter().zip(fates).map(node).collect::<Vec<_>>(),
-        "handover": handover.display().to_string(),
+        "handover": handover.map(|folder| folder.display().to_string()),
         "notices": notices,
     });
     context.print_json(&report)
