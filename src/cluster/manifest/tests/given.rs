@@ -1,0 +1,65 @@
+//! The user and the keys that a manifest gives.
+
+use super::*;
+
+#[test]
+fn the_user_is_none_that_the_system_has_itself() {
+    let bench = Bench::new();
+    let named = |name: &str| {
+        let user = format!("[user]\nname = \"{name}\"");
+        bench.parse(&sound(1).replace("[user]\nname = \"pi\"", &user))
+    };
+    for name in [
+        "games",
+        "www-data",
+        "nobody",
+        "gnats",
+        "audio",
+        "users",
+        "nogroup",
+        "sshd",
+        "gpio",
+        "systemd-network",
+    ] {
+        let problems = named(name).unwrap_err();
+        let [problem] = &problems[..] else {
+            panic!("{name}: {problems:?}");
+        };
+        assert!(problem.message.contains("has for itself"), "{problem:?}");
+        let help = problem.help.as_deref().unwrap_or_default();
+        assert!(help.contains("another name"), "{problem:?}");
+    }
+    for name in ["pi", "admin", "ubuntu", "rpi", "game", "mailer", "docker"] {
+        let cluster = named(name).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        assert_eq!(cluster.nodes[0].user.name, name);
+    }
+}
+
+/// Debian has the list itself, as of this machine's release.
+#[test]
+fn every_name_of_debian_is_refused() {
+    let bench = Bench::new();
+    for file in ["passwd.master", "group.master"] {
+        // Not there where this machine is no Debian.
+        let path = Path::new("/usr/share/base-passwd").join(file);
+        let text = fs::read_to_string(path).unwrap_or_default();
+        for name in text.lines().filter_map(|line| line.split(':').next()) {
+            let user = format!("[user]\nname = \"{name}\"");
+            let text = sound(1).replace("[user]\nname = \"pi\"", &user);
+            assert!(bench.parse(&text).is_err(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn keys_keep_their_options_and_comments() {
+    let bench = Bench::new();
+    let line = format!("from=\"10.0.0.0/8\",command=\"echo hi there\",no-pty {KEY} again");
+    let text = sound(1).replace("\"key.pub\"", &format!("'{line}', \"key.pub\", '{KEY}'"));
+    let cluster = bench.parse(&text).unwrap();
+    assert_eq!(cluster.nodes[0].user.authorized_keys, [line.as_str(), KEY]);
+    bench.write("id", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", 0o600);
+    let problems = bench.parse(&sound(1).replace("key.pub", "id")).unwrap_err();
+    assert!(problems[0].message.contains("PRIVATE key"), "{problems:?}");
+    assert_eq!(problems.len(), 1);
+}
