@@ -1,5 +1,7 @@
 //! The user and the keys that a manifest gives.
 
+use std::process::Command;
+
 use super::*;
 
 #[test]
@@ -62,4 +64,41 @@ fn keys_keep_their_options_and_comments() {
     let problems = bench.parse(&sound(1).replace("key.pub", "id")).unwrap_err();
     assert!(problems[0].message.contains("PRIVATE key"), "{problems:?}");
     assert_eq!(problems.len(), 1);
+}
+
+/// As `ssh-keygen` tells, which reads them as sshd does.
+#[test]
+fn options_end_where_sshd_ends_them() {
+    let bench = Bench::new();
+    let line = |options: &str| format!("{options} {KEY}");
+    for text in [
+        line(r#"command="echo \"hi there\"""#),
+        line(r#"command="a \" b""#),
+        line(r#"environment="A=\"",no-pty"#),
+        line(r#"command="a \\ b""#),
+        line(r#"command="a \\" b""#),
+        line(r#"command="a b"#),
+        line(r#"a\"b"#),
+        line(r#"a"b"#),
+        line("no-pty, no-X11-forwarding"),
+        format!("no-pty\t{KEY}"),
+        KEY.replacen(' ', "  ", 1),
+        KEY.replace(' ', "\t"),
+    ] {
+        bench.write("line", &format!("{text}\n"), 0o600);
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.arg("-lf").arg(bench.0.path().join("line"));
+        let theirs = keygen
+            .output()
+            .expect("ssh-keygen; `tests/run` installs openssh");
+        let ours = bench.parse(&sound(1).replace("key.pub", "line"));
+        assert_eq!(ours.is_ok(), theirs.status.success(), "{text:?}");
+        if let Ok(cluster) = ours {
+            assert_eq!(cluster.nodes[0].user.authorized_keys, [text]);
+        }
+    }
+    // sshd skips what ssh-keygen stumbles over here.
+    bench.write("line", &line("no-pty "), 0o600);
+    let ours = bench.parse(&sound(1).replace("key.pub", "line"));
+    assert!(ours.is_ok(), "{ours:?}");
 }
