@@ -255,6 +255,9 @@ fn make_node(
     if !(steps.packages.is_empty() && steps.files.is_empty() && steps.run.is_empty()) {
         let all = Arc::make_mut(&mut first_boot);
         all.packages.extend(steps.packages);
+        // What is the node's own wins, whatever the order they are put into place in.
+        let is_replaced = |path: &str| steps.files.iter().any(|own| own.path == path);
+        all.files.retain(|file| !is_replaced(&file.path));
         all.files.extend(steps.files);
         all.run.extend(steps.run);
     }

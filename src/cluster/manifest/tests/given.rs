@@ -102,3 +102,24 @@ fn options_end_where_sshd_ends_them() {
     let ours = bench.parse(&sound(1).replace("key.pub", "line"));
     assert!(ours.is_ok(), "{ours:?}");
 }
+
+#[test]
+fn a_file_of_the_node_takes_the_place_of_one_of_all() {
+    let bench = Bench::new();
+    bench.write("own", "mine\n", 0o644);
+    let cluster = bench.accept(
+        "[first_boot]\nfiles = [{ source = \"motd\", path = \"/etc/motd\", owner = \"pi\" },\n\
+         { source = \"motd\", path = \"/etc/issue\" }]\n\
+         [node.10]\nfiles = [{ source = \"own\", path = \"/etc/motd\" }]\n",
+    );
+    let files = |index: usize| -> Vec<(&str, &[u8])> {
+        let files = &cluster.nodes[index].first_boot.files;
+        files
+            .iter()
+            .map(|file| (file.path.as_str(), &file.bytes[..]))
+            .collect()
+    };
+    let shared: &[u8] = b"hello\n";
+    assert_eq!(files(0), [("/etc/motd", shared), ("/etc/issue", shared)]);
+    assert_eq!(files(1), [("/etc/issue", shared), ("/etc/motd", b"mine\n")]);
+}
