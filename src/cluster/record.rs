@@ -281,6 +281,15 @@ impl Record {
         self.cards.get(&Number(number))
     }
 
+    /// The instance-ids by which a node is what was made of it last: that of its card, and
+    /// that of its image, which somebody may have written with another tool since.
+    #[must_use]
+    pub fn instance_ids(&self, number: u32) -> Vec<String> {
+        let card = self.card(number).map(|card| &card.instance_id);
+        let entry = self.entry(number).map(|entry| &entry.instance_id);
+        card.into_iter().chain(entry).cloned().collect()
+    }
+
     /// Notes how far a node's card got. A node whose only card this was, going by
     /// the instance-id `held` that was found on it, has lost it.
     pub fn set_card(&mut self, number: u32, mut card: CardEntry, held: Option<&str>) {
@@ -376,5 +385,26 @@ mod tests {
         assert_eq!(last.generation(1), u32::MAX);
         let error = record(u32::MAX).unwrap_err();
         assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_node_may_run_its_last_card_or_its_last_image() {
+        let mut built = record(0).unwrap();
+        assert_eq!(built.instance_ids(1), ["e"]);
+        let card = CardEntry {
+            state: CardState::Verified,
+            at: String::new(),
+            device: String::new(),
+            serial: None,
+            model: String::new(),
+            len: 0,
+            overlay: Sha256Digest::of(b""),
+            instance_id: "flashed".to_owned(),
+            generation: 0,
+            copies: 1,
+        };
+        built.set_card(1, card, None);
+        assert_eq!(built.instance_ids(1), ["flashed", "e"]);
+        assert!(built.instance_ids(2).is_empty());
     }
 }

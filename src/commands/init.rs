@@ -23,13 +23,14 @@ use crate::whole;
 const PSK_FILE: &str = "wifi.psk";
 
 pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode> {
-    let dir = context.path(&args.dir);
+    // As short as it can be shown: `-C x` and `.` are `x`.
+    let dir: PathBuf = context.path(&args.dir).components().collect();
     refuse_existing(&dir)?;
     let name = cluster_name(&dir)?;
     let mut answers = defaults(args, &name, &dir)?;
     let mut psk = None;
     if !args.yes && ask::can_ask() {
-        psk = ask_all(args, &mut answers)?;
+        psk = ask_all(args, &dir, &mut answers)?;
     }
     check(&answers, &dir)?;
     whole::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
@@ -218,7 +219,7 @@ fn own_keys() -> Vec<String> {
 }
 
 /// Asks for what was not given; returns the Wi-Fi key, if there is one.
-fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretString>> {
+fn ask_all(args: &InitArgs, dir: &Path, answers: &mut NewManifest) -> Result<Option<SecretString>> {
     if args.count.is_none() {
         answers.count = loop {
             let count = ask::text("How many nodes", answers.count.to_string())?;
@@ -234,7 +235,10 @@ fn ask_all(args: &InitArgs, answers: &mut NewManifest) -> Result<Option<SecretSt
     }
     if args.image.is_none() {
         let image = ask::text("Image to build on", answers.image.clone())?;
-        answers.image = image_path(&image, &args.dir)?;
+        // What was offered is as the manifest reads it.
+        if image != answers.image {
+            answers.image = image_path(&image, dir)?;
+        }
     }
     if args.user.is_none() {
         answers.user = ask::text("User on the nodes", answers.user.clone())?;
@@ -336,10 +340,11 @@ fn tell_next(context: &mut Context<'_>, args: &InitArgs, dir: &Path, image: &str
             "{image} is downloaded when it is first needed; `cardmint images fetch` does it now."
         ))?;
     }
-    let cd = if args.dir == Path::new(".") {
-        String::new()
-    } else {
-        format!("cd {} && ", args.dir.display())
+    let shown = dir.display();
+    let next = match (context.dir == Path::new("."), args.dir == Path::new(".")) {
+        (true, true) => "cardmint plan".to_owned(),
+        (true, false) => format!("cd {shown} && cardmint plan"),
+        (false, _) => format!("cardmint -C {shown} plan"),
     };
-    context.tell(format_args!("\nNext: {cd}cardmint plan"))
+    context.tell(format_args!("\nNext: {next}"))
 }

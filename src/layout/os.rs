@@ -16,6 +16,8 @@ pub struct Traits {
     pub cloud_init: bool,
     /// Which images make a user of `userconf.txt`.
     pub userconf: Userconf,
+    /// Whether dhcpcd sets fixed addresses, unless somebody chose NetworkManager.
+    pub dhcpcd: bool,
 }
 
 /// Which images of a generation make a user of `userconf.txt`.
@@ -62,6 +64,7 @@ generations! {
         boot_mount: "/boot",
         cloud_init: false,
         userconf: Userconf::Never,
+        dhcpcd: true,
     },
     /// Debian 11: images of 2021-10 to 2024-07.
     Bullseye: Traits {
@@ -69,6 +72,7 @@ generations! {
         boot_mount: "/boot",
         cloud_init: false,
         userconf: Userconf::From("2022-04-04"),
+        dhcpcd: true,
     },
     /// Debian 12: images from 2023-10 on.
     Bookworm: Traits {
@@ -76,6 +80,7 @@ generations! {
         boot_mount: "/boot/firmware",
         cloud_init: false,
         userconf: Userconf::Always,
+        dhcpcd: false,
     },
     /// Debian 13: images from 2025-10 on.
     Trixie: Traits {
@@ -83,6 +88,7 @@ generations! {
         boot_mount: "/boot/firmware",
         cloud_init: true,
         userconf: Userconf::Always,
+        dhcpcd: false,
     },
 }
 

@@ -22,6 +22,8 @@ mod wifi;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use crate::base::Sha256Digest;
 use crate::cluster::node::Sudo;
 use crate::cluster::{Identity, Node};
@@ -218,6 +220,16 @@ impl Settings<'_> {
             node.address.as_ref().is_some_and(address::is_wireless) && node.wifi.is_none(),
             "the fixed address belongs to Wi-Fi, and no network to join is given".to_owned(),
         );
+        let gateway = node.address.as_ref().and_then(|fixed| fixed.gateway);
+        if let (Some(generation), Some(gateway @ IpAddr::V6(_))) = (os.generation, gateway) {
+            tell(
+                generation.traits().dhcpcd,
+                format!(
+                    "{generation} sets addresses by dhcpcd, which takes no IPv6 gateway: {gateway} \
+                     is left out, and the router has to announce itself"
+                ),
+            );
+        }
         tell(
             !node.first_boot.expand && os.generation.is_some() && !os.booted,
             "expand = false: the image's own first boot fills the card all the same".to_owned(),

@@ -48,8 +48,8 @@ pub struct Wanted {
     pub given: Option<String>,
     /// The private key to log in with, where cardmint made it.
     pub identity_file: Option<PathBuf>,
-    /// instance-id of the settings on its last card.
-    pub instance: Option<String>,
+    /// The instance-ids of which its report may be; any, where there are none.
+    pub instances: Vec<String>,
     /// Whether it should have a node exporter.
     pub exporter: bool,
 }

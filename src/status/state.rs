@@ -41,8 +41,9 @@ impl State {
         let told = found.told.as_ref();
         let report = told.and_then(|told| told.report.as_ref());
         let has = report.and_then(|report| report.instance.as_ref());
-        if let (Some(has), Some(wants)) = (has, &wanted.instance)
-            && has != wants
+        if let Some(has) = has
+            && !wanted.instances.is_empty()
+            && !wanted.instances.contains(has)
         {
             // What an earlier first boot reported says nothing of this one.
             let other = "it reports of other settings than those of its last card or image";

@@ -9,9 +9,14 @@ use crate::harness::{Run, Scratch};
 /// tests/faults/answer.py takes them. A shell tells afterwards whether the terminal
 /// shows what is typed.
 fn init(scratch: &Scratch, steps: &str) -> Run {
-    let answer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
     let line = "\"$0\" init new --image practice --count 2 --hostname 'n{n}' --user pi; code=$?; \
                 stty -a | grep -o -e '-\\?isig' -e '-\\?\\becho\\b'; exit $code";
+    answered(scratch, line, steps)
+}
+
+/// Runs a line of shell, with the program as `$0`, at a terminal.
+fn answered(scratch: &Scratch, line: &str, steps: &str) -> Run {
+    let answer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/answer.py");
     let mut command = Command::new("python3");
     command
         .args([answer, "--size=100x40", steps, "sh", "-c", line])
@@ -87,5 +92,54 @@ fn a_summary_tells_a_password_from_none() {
             told != "none",
             "{screen}"
         );
+    }
+}
+
+/// Whichever directory the image is in and the cluster will be in, Enter takes the image
+/// that was found, and what is said to come next works.
+#[test]
+fn an_image_that_is_offered_is_named_as_the_manifest_reads_it() {
+    const IMAGE: &str = "2026-06-18-raspios-trixie-arm64-lite.img.xz";
+    let steps = r#"[["Image", "raw", "\r"], ["Password", "", "\r"], ["Join", "raw", "n"]]"#;
+    for (args, image, dir, next) in [
+        ("init", "c", "c", "cardmint plan"),
+        ("init new", "c", "c/new", "cd new && cardmint plan"),
+        (
+            "-C ../there init",
+            "c",
+            "there",
+            "cardmint -C ../there plan",
+        ),
+        (
+            "-C ../there init",
+            "there",
+            "there",
+            "cardmint -C ../there plan",
+        ),
+        (
+            "-C ../there init new",
+            "c",
+            "there/new",
+            "cardmint -C ../there/new plan",
+        ),
+    ] {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.path("there")).expect("a directory");
+        scratch.write(&format!("{image}/{IMAGE}"), "an image");
+        // The name of one in the cluster's own directory is not that of another.
+        if image == "there" {
+            scratch.write(&format!("c/{IMAGE}"), "another");
+        }
+        let line = format!("\"$0\" {args} --count 2 --hostname 'n{{n}}' --user pi");
+        let run = answered(&scratch, &line, steps).expect(0);
+        let screen = screen(&run);
+        assert!(screen.ends_with(&format!("Next: {next}")), "{screen}");
+        let dir = scratch.path(dir);
+        let text = std::fs::read_to_string(dir.join("cluster.toml")).expect("a manifest");
+        let manifest: toml::Table = text.parse().expect("TOML");
+        let named = dir.join(manifest["cluster"]["image"].as_str().expect("text"));
+        let found = std::fs::canonicalize(&named).expect("the image is there");
+        let wanted = std::fs::canonicalize(scratch.path(image)).expect("a directory");
+        assert_eq!(found, wanted.join(IMAGE), "{args}: {text}");
     }
 }

@@ -44,7 +44,24 @@ pub(super) fn domain(name: &str) -> Result<(), Complaint> {
     )
 }
 
-/// What `userconf` and `adduser` both accept.
+/// Accounts and groups that Raspberry Pi OS Lite has before anybody gives it a user. An
+/// account of the name would be taken for the user's; a group of it keeps `useradd` from
+/// making one.
+///
+/// Left out is what no name of a user can be (`_apt`), and what only some other package
+/// brings (`docker`). From base-passwd's `passwd.master` and `group.master`, with `gnats`,
+/// which it had up to Bullseye; from `sysusers.d` and the maintainer scripts of systemd,
+/// udev, dbus, openssh-server, polkitd, avahi-daemon, bluez, nfs-common and cron; and from
+/// pi-gen, stage2/01-sys-tweaks.
+const TAKEN_NAMES: &str = "
+    daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody
+    adm tty disk kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow
+    utmp video sasl plugdev staff users nogroup
+    systemd-journal systemd-network systemd-resolve systemd-timesync systemd-coredump
+    messagebus sshd polkitd avahi statd input kvm render sgx netdev bluetooth crontab
+    gpio i2c spi";
+
+/// What `userconf` and `adduser` both accept, and what Raspberry Pi OS does not have.
 pub(super) fn user_name(name: &str) -> Result<(), Complaint> {
     let good = (1..=32).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -55,6 +72,10 @@ pub(super) fn user_name(name: &str) -> Result<(), Complaint> {
         "root" => complain(
             "the user cannot be root",
             "name an ordinary user; it may use sudo",
+        ),
+        _ if TAKEN_NAMES.split_whitespace().any(|taken| taken == name) => complain(
+            format!("`{name}` is an account or a group that Raspberry Pi OS has for itself"),
+            "choose another name: nobody could log in as that one",
         ),
         _ if good => Ok(()),
         _ => complain(

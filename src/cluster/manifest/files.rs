@@ -97,7 +97,7 @@ impl Files {
             return Ok(vec![line]);
         }
         // A key has at least two words; what has one is meant as a path.
-        let is_path = entry.starts_with(['/', '.', '~']) || !entry.trim().contains(' ');
+        let is_path = entry.starts_with(['/', '.', '~']) || !entry.trim().contains([' ', '\t']);
         let path = self.resolve(entry);
         if !is_path && !path.exists() {
             let message = format!(
@@ -167,26 +167,35 @@ fn keys_of_file(path: &Path, text: &str) -> Result<Vec<String>, Complaint> {
 /// A line of `authorized_keys` with its options and comment, if it is one.
 fn parse_key(line: &str) -> Option<String> {
     let line = line.trim();
-    if line.chars().any(char::is_control) {
+    if line.chars().any(|c| c.is_control() && c != '\t') {
         return None;
     }
-    let is_key = |text: &str| {
-        PublicKey::from_openssh(text).is_ok() || Certificate::from_openssh(text).is_ok()
-    };
     // Options are sshd's to judge; that they end where a key begins is enough.
-    let good = is_key(line) || split_options(line).is_some_and(|(_, key)| is_key(key));
+    let good = is_key(line) || is_key(without_options(line));
     good.then(|| line.to_owned())
 }
 
-/// Options end at the first space outside of quotes (sshd(8)).
-fn split_options(line: &str) -> Option<(&str, &str)> {
-    let mut quoted = false;
-    let end = line.find(|c: char| {
-        quoted ^= c == '"';
-        c == ' ' && !quoted
-    })?;
-    let (options, key) = line.split_at(end);
-    Some((options, key.trim_start()))
+/// Whether a key is what `text` begins with, its kind before it. Spaces may be more than
+/// one, and tabs.
+fn is_key(text: &str) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    let (Some(kind), Some(key)) = (words.next(), words.next()) else {
+        return false;
+    };
+    let key = format!("{kind} {key}");
+    PublicKey::from_openssh(&key).is_ok() || Certificate::from_openssh(&key).is_ok()
+}
+
+/// What follows options, which end at the first space outside of quotes (sshd(8)). A
+/// quote after a backslash neither begins nor ends what is quoted.
+fn without_options(line: &str) -> &str {
+    let (mut quoted, mut escapes) = (false, false);
+    let is_end = |c: char| {
+        quoted ^= c == '"' && !escapes;
+        escapes = c == '\\';
+        matches!(c, ' ' | '\t') && !quoted
+    };
+    line.split_once(is_end).map_or("", |(_, rest)| rest)
 }
 
 fn private(what: &str) -> Complaint {

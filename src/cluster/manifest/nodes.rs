@@ -63,6 +63,7 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
     let mut notices = fill_image(&mut frame, &overrides);
     let mut nodes = number_nodes(&monitoring.section, &frame, &shared, overrides);
     notices.extend(without_gateway(&frame, &nodes));
+    notices.extend(beside_gateway(&frame, &nodes));
     let monitoring = monitoring.finish(&frame, &mut nodes, &mut notices);
     let (name, dir) = (frame.name, files.dir().to_owned());
     Cluster {
@@ -107,9 +108,43 @@ fn without_gateway(frame: &Frame, nodes: &[Node]) -> Option<String> {
             fixed.gateway.is_none() && is_ordinary && !is_gateway && is_only_way
         })
     };
-    let mut shut_in = nodes.iter().filter(is_shut_in);
-    let first = &shut_in.next()?.hostname;
-    let (who, they) = match shut_in.count() {
+    let (who, they) = told_of(nodes.iter().filter(is_shut_in))?;
+    let change = match &frame.gateway {
+        None => "`gateway` under [cluster] or [node.N] would change that.".to_owned(),
+        Some(gateway) => format!(
+            "{} under [cluster] is in another; `gateway` under [node.N] would change that.",
+            gateway.value
+        ),
+    };
+    Some(format!(
+        "{who} and no gateway: {they} nothing beyond the network of that address. {change}"
+    ))
+}
+
+/// What to say of nodes that an IPv6 gateway of the cluster does not serve. They have a way
+/// out all the same; whoever names a gateway may not think of it.
+fn beside_gateway(frame: &Frame, nodes: &[Node]) -> Option<String> {
+    let gateway = frame.gateway.as_ref()?.value;
+    let is_beside = |node: &&Node| {
+        let is_other = |address: IpAddr| address.is_ipv6() && address != gateway;
+        (node.address.as_ref())
+            .is_some_and(|fixed| fixed.gateway.is_none() && is_other(fixed.address))
+    };
+    if gateway.is_ipv4() {
+        return None;
+    }
+    let (who, they) = told_of(nodes.iter().filter(is_beside))?;
+    Some(format!(
+        "{who}, and {gateway} under [cluster] is in another network: {they} what is beyond by \
+         routers that announce themselves. `gateway` under [node.N] would change that."
+    ))
+}
+
+/// Some nodes with fixed addresses, by the name of the first, and the verb that goes with
+/// them.
+fn told_of<'a>(mut nodes: impl Iterator<Item = &'a Node>) -> Option<(String, &'static str)> {
+    let first = &nodes.next()?.hostname;
+    Some(match nodes.count() {
         0 => (format!("{first} has a fixed address"), "it reaches"),
         1 => (
             format!("{first} and another node have fixed addresses"),
@@ -119,11 +154,7 @@ fn without_gateway(frame: &Frame, nodes: &[Node]) -> Option<String> {
             format!("{first} and {more} more have fixed addresses"),
             "they reach",
         ),
-    };
-    Some(format!(
-        "{who} and no gateway: {they} nothing beyond the network of that address. `gateway` under \
-         [cluster] or [node.N] would change that."
-    ))
+    })
 }
 
 fn number_nodes(
@@ -224,6 +255,9 @@ fn make_node(
     if !(steps.packages.is_empty() && steps.files.is_empty() && steps.run.is_empty()) {
         let all = Arc::make_mut(&mut first_boot);
         all.packages.extend(steps.packages);
+        // What is the node's own wins, whatever the order they are put into place in.
+        let is_replaced = |path: &str| steps.files.iter().any(|own| own.path == path);
+        all.files.retain(|file| !is_replaced(&file.path));
         all.files.extend(steps.files);
         all.run.extend(steps.run);
     }

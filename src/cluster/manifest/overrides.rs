@@ -133,16 +133,15 @@ fn read_address(
         return None;
     };
     let (address, prefix_len) = judge(section, &text, check::cidr(&text.value))?;
-    let gateway = own_gateway.or_else(|| {
-        // The cluster's gateway may be one of its own nodes.
-        frame
-            .gateway
-            .clone()
-            .filter(|gateway| gateway.value != address)
-    });
-    if let Some(gateway) = &gateway {
+    if let Some(gateway) = &own_gateway {
         check_gateway(section, gateway, &text, (address, prefix_len));
     }
+    let gateway = own_gateway.or_else(|| {
+        // The cluster's gateway may be one of its own nodes, or serve only some of them.
+        (frame.gateway.clone())
+            .filter(|gateway| gateway.value != address)
+            .filter(|gateway| is_reached(gateway.value, address, prefix_len))
+    });
     let has_wifi = shared.wifi.is_some() && board.is_none_or(Board::has_wifi);
     let interface = match interface {
         Some(interface) => {
@@ -176,14 +175,9 @@ fn check_gateway(
     text: &At<String>,
     (address, prefix_len): (IpAddr, u8),
 ) {
-    // Routers of IPv6 are commonly known by their link-local address.
-    let link_local = matches!(gateway.value, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if link_local && address.is_ipv6() {
-        return;
-    }
     if gateway.value == address {
         section.problem(&gateway.span, "the gateway is the node itself", "");
-    } else if !check::same_network(address, gateway.value, prefix_len) {
+    } else if !is_reached(gateway.value, address, prefix_len) {
         let message = format!(
             "the gateway {} is not in the network of {}",
             gateway.value, text.value
@@ -191,4 +185,11 @@ fn check_gateway(
         let help = "a gateway must be reachable without a gateway";
         section.problem(&gateway.span, message, help);
     }
+}
+
+/// Whether a machine of this address reaches a gateway without a gateway.
+fn is_reached(gateway: IpAddr, address: IpAddr, prefix_len: u8) -> bool {
+    // Routers of IPv6 are commonly known by their link-local address.
+    let is_link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    is_link_local && address.is_ipv6() || check::same_network(address, gateway, prefix_len)
 }

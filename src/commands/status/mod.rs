@@ -123,8 +123,6 @@ fn wanted(
 ) -> Result<Wanted> {
     let record = &workspace.record;
     let key = HostKey::derive(&workspace.key, node, record.generation(node.number))?;
-    let card = record.card(node.number).map(|card| &card.instance_id);
-    let entry = record.entry(node.number).map(|entry| &entry.instance_id);
     Ok(Wanted {
         number: node.number,
         hostname: node.hostname.clone(),
@@ -135,7 +133,7 @@ fn wanted(
         fixed: node.address.as_ref().map(|fixed| fixed.address),
         given,
         identity_file,
-        instance: card.or(entry).cloned(),
+        instances: record.instance_ids(node.number),
         exporter: node.exporter.is_some(),
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::fixtures::{full, identity, masked, minimal, system, systems, wireless};
-use crate::cluster::node::WifiSecurity;
+use crate::cluster::node::{StaticAddress, WifiSecurity};
 use crate::cluster::{Identity, Node};
 use crate::layout::{Generation, Os};
 use crate::provision::{BootFiles, Marker, Templates, marker, provision};
@@ -237,5 +237,31 @@ fn no_trap_words_on_any_command_line() {
             text(&files, "cmdline.txt").starts_with(os.cmdline.trim_end()),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn a_gateway_that_dhcpcd_leaves_out_is_told_of() {
+    for (name, os) in systems() {
+        let mut node = full();
+        let is_told = |node: &Node| {
+            let notices = made(node, &os, &identity(true)).notices;
+            notices
+                .iter()
+                .any(|notice| notice.contains("fd00::1 is left out"))
+        };
+        assert!(!is_told(&node), "{name}");
+        node.address = Some(StaticAddress {
+            interface: "eth0".to_owned(),
+            address: "fd00::13".parse().unwrap(),
+            prefix_len: 64,
+            gateway: Some("fd00::1".parse().unwrap()),
+            dns: Vec::new(),
+        });
+        let by_dhcpcd = matches!(
+            os.generation,
+            Some(Generation::Buster | Generation::Bullseye)
+        );
+        assert_eq!(is_told(&node), by_dhcpcd, "{name}");
     }
 }

@@ -1,5 +1,6 @@
 //! Manifests, right and wrong.
 
+mod given;
 mod identity;
 mod reach;
 mod watched;
@@ -385,19 +386,6 @@ fn one_mistake_is_one_problem() {
         let problems = bench.problems(extra);
         assert_eq!(problems.len(), 1, "{extra}: {problems:?}");
     }
-}
-
-#[test]
-fn keys_keep_their_options_and_comments() {
-    let bench = Bench::new();
-    let line = format!("from=\"10.0.0.0/8\",command=\"echo hi there\",no-pty {KEY} again");
-    let text = sound(1).replace("\"key.pub\"", &format!("'{line}', \"key.pub\", '{KEY}'"));
-    let cluster = bench.parse(&text).unwrap();
-    assert_eq!(cluster.nodes[0].user.authorized_keys, [line.as_str(), KEY]);
-    bench.write("id", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", 0o600);
-    let problems = bench.parse(&sound(1).replace("key.pub", "id")).unwrap_err();
-    assert!(problems[0].message.contains("PRIVATE key"), "{problems:?}");
-    assert_eq!(problems.len(), 1);
 }
 
 proptest! {

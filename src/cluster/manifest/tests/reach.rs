@@ -1,6 +1,9 @@
 //! Fixed addresses that lead nowhere else.
 
+use std::net::IpAddr;
+
 use super::*;
+use crate::cluster::Node;
 
 #[test]
 fn addresses_without_a_gateway_are_told_of_once() {
@@ -36,4 +39,69 @@ fn addresses_without_a_gateway_are_told_of_once() {
     let text = sound(3).replace("count = 3", "count = 3\ngateway = \"10.0.0.9\"");
     let cluster = bench.parse(&format!("{text}{all}")).unwrap();
     assert_eq!(cluster.notices, Vec::<String>::new());
+}
+
+#[test]
+fn the_gateway_of_the_cluster_is_for_the_nodes_of_its_network() {
+    let bench = Bench::new();
+    let with = |gateway: &str, nodes: &str| {
+        let text = sound(3).replace("count = 3", &format!("count = 3\ngateway = \"{gateway}\""));
+        bench.parse(&format!("{text}{nodes}"))
+    };
+    let mixed = "[node.9]\naddress = \"10.0.0.9/24\"\n[node.10]\naddress = \"fd00::5/64\"\n\
+                 [node.11]\naddress = \"192.168.50.3/24\"\n";
+    let gateways = |cluster: &Cluster| -> Vec<Option<IpAddr>> {
+        let gateway = |node: &Node| node.address.as_ref().and_then(|fixed| fixed.gateway);
+        cluster.nodes.iter().map(gateway).collect()
+    };
+    let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+    for (gateway, wanted, told) in [
+        (
+            "10.0.0.1",
+            [ip("10.0.0.1"), None, None],
+            &[
+                "pi11 has a fixed address and no gateway: it reaches nothing beyond the network of \
+               that address. 10.0.0.1 under [cluster] is in another; `gateway` under [node.N] \
+               would change that.",
+            ] as &[&str],
+        ),
+        (
+            "fd00::1",
+            [None, ip("fd00::1"), None],
+            &[
+                "pi09 and another node have fixed addresses and no gateway: they reach nothing \
+               beyond the network of that address. fd00::1 under [cluster] is in another; \
+               `gateway` under [node.N] would change that.",
+            ],
+        ),
+        (
+            "fe80::1",
+            [None, ip("fe80::1"), None],
+            &["pi09 and another"],
+        ),
+        (
+            "fd01::1",
+            [None, None, None],
+            &[
+                "pi09 and another",
+                "pi10 has a fixed address, and fd01::1 under [cluster] is in another network: it \
+             reaches what is beyond by routers that announce themselves. `gateway` under [node.N] \
+             would change that.",
+            ],
+        ),
+    ] {
+        let cluster = with(gateway, mixed).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(gateways(&cluster), wanted, "{gateway}");
+        assert_eq!(cluster.notices.len(), told.len(), "{:?}", cluster.notices);
+        for (notice, told) in cluster.notices.iter().zip(told) {
+            assert!(notice.starts_with(told), "{notice}");
+        }
+    }
+    // A gateway of the node's own is meant for it.
+    let own = "[node.9]\naddress = \"10.0.0.9/24\"\ngateway = \"10.0.1.1\"\n";
+    let problems = with("10.0.0.1", own).unwrap_err();
+    assert!(
+        problems[0].message.contains("not in the network of"),
+        "{problems:?}"
+    );
 }
