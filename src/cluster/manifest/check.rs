@@ -127,8 +127,22 @@ pub(super) fn keymap(name: &str) -> Result<(), Complaint> {
     )
 }
 
-/// A locale of glibc, by its form.
+/// A locale of glibc, by its form. Of its names, systems know the one of Debian's list of
+/// those that are supported, and not the one of `locale -a`.
 pub(super) fn locale(name: &str) -> Result<(), Complaint> {
+    let (of_place, variant) = match name.split_once('@') {
+        Some((before, variant)) => (before, format!("@{variant}")),
+        None => (name, String::new()),
+    };
+    if let Some((place, charset)) = of_place.split_once('.')
+        && charset != "UTF-8"
+        && charset.replace('-', "").eq_ignore_ascii_case("utf8")
+    {
+        return complain(
+            format!("`{name}` is not what Debian calls this locale"),
+            format!("write it as {place}.UTF-8{variant}"),
+        );
+    }
     let good = (1..=64).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name

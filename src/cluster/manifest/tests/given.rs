@@ -1,4 +1,4 @@
-//! The user and the keys that a manifest gives.
+//! The user, the keys and the locale that a manifest gives.
 
 use std::process::Command;
 
@@ -122,4 +122,30 @@ fn a_file_of_the_node_takes_the_place_of_one_of_all() {
     let shared: &[u8] = b"hello\n";
     assert_eq!(files(0), [("/etc/motd", shared), ("/etc/issue", shared)]);
     assert_eq!(files(1), [("/etc/issue", shared), ("/etc/motd", b"mine\n")]);
+}
+
+#[test]
+fn a_locale_has_the_name_that_systems_know_it_by() {
+    let bench = Bench::new();
+    let named = |name: &str| {
+        let text = sound(1) + &format!("[locale]\nlocale = \"{name}\"\n");
+        bench.parse(&text)
+    };
+    for (name, own) in [
+        ("pt_PT.utf8", "pt_PT.UTF-8"),
+        ("pt_PT.utf-8", "pt_PT.UTF-8"),
+        ("ca_ES.utf8@valencia", "ca_ES.UTF-8@valencia"),
+    ] {
+        let problems = named(name).unwrap_err();
+        let help = problems[0].help.as_deref().unwrap_or_default();
+        assert_eq!(help, format!("write it as {own}"));
+    }
+    for name in [
+        "pt_PT.UTF-8",
+        "pt_PT",
+        "ru_RU.KOI8-R",
+        "ca_ES.UTF-8@valencia",
+    ] {
+        assert!(named(name).is_ok(), "{name}");
+    }
 }
