@@ -92,6 +92,30 @@ fn finds_what_is_short_and_takes_what_is_long_for_a_card() {
 }
 
 #[test]
+fn whoever_closed_the_pipe_gets_the_exit_code() {
+    let scratch = built();
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = scratch.command(args);
+        let status = command.stdout(writer).status().expect("cardmint");
+        status.code()
+    };
+    let (own, other) = ("images/raspberrypi0.img", "images/raspberrypi1.img");
+    for json in [&["--json"][..], &[]] {
+        let verify = |image| unread(&[&["verify", "0", image], json].concat());
+        assert_eq!((verify(own), verify(other)), (Some(0), Some(4)));
+        assert_eq!(unread(&[&["plan"], json].concat()), Some(0));
+        // What was made before one more byte could be told.
+        fs::remove_file(scratch.path("c/images/raspberrypi0.img")).expect("an image");
+        assert_eq!(unread(&[&["build"], json].concat()), Some(0));
+        fs::write(scratch.path("c/images/raspberrypi0.img"), "").expect("an image");
+        assert_eq!(unread(&[&["build"], json].concat()), Some(3));
+        assert_eq!(unread(&[&["build", "--force"], json].concat()), Some(0));
+    }
+}
+
+#[test]
 fn one_node_is_not_another() {
     let scratch = built();
     let run = scratch
