@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
@@ -81,17 +82,28 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
 
 /// Refuses early, and says what to do.
 pub(super) fn check_readable(target: &Path) -> Result<()> {
-    if !target.exists() {
-        bail!(Usage(format!("there is no {}", target.display())));
-    }
-    if target.is_dir() {
+    let kind = match fs::metadata(target) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!(Usage(format!("there is no {}", target.display())))
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading {}", target.display())),
+    };
+    if kind.is_dir() {
         bail!(Usage(format!(
             "{} is a directory; give an image or a card",
             target.display()
         )));
     }
+    // Opening a pipe would wait for somebody to write to it.
+    if !kind.is_file() && !kind.is_block_device() {
+        bail!(Usage(format!(
+            "{} is neither a file nor a block device; give an image or a card",
+            target.display()
+        )));
+    }
     if let Err(error) = fs::File::open(target)
-        && error.kind() == std::io::ErrorKind::PermissionDenied
+        && error.kind() == ErrorKind::PermissionDenied
     {
         bail!(Usage(format!(
             "you may not read {0}. Run the same once more {1}, or join the group that may \

@@ -2,7 +2,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::harness::{Scratch, partitions, tool};
+use crate::harness::{Scratch, base, partitions, tool};
 
 fn built() -> Scratch {
     let scratch = Scratch::cluster("trixie-arm64", |text| text);
@@ -149,4 +149,29 @@ fn what_can_be_no_image_is_told_before_anything_is_read() {
     assert!(run.stdout.contains("empty.img is empty"), "{}", run.stdout);
     let run = scratch.cardmint(&["inspect", "empty.img"]).expect(1);
     run.says(&["empty.img: it is empty"]);
+    let pipe = scratch.path("c/pipe");
+    tool("mkfifo", &[pipe.to_str().expect("UTF-8")]).expect(0);
+    // Somebody who could write: without one, whoever opens it waits for ever.
+    let _writer = OpenOptions::new().read(true).write(true).open(&pipe);
+    for command in ["verify 1 pipe", "inspect pipe"] {
+        let args: Vec<&str> = command.split(' ').collect();
+        let run = scratch.cardmint(&args).expect(2);
+        run.says(&["pipe is neither a file nor a block device; give an image or a card"]);
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_looked_up_is_not_told_as_missing() {
+    let image = base("tiny");
+    let image = image.to_str().expect("UTF-8");
+    let scratch = Scratch::cluster("tiny", |text| text.replace(image, "loop.img"));
+    let told = |args: &[&str]| {
+        let run = scratch.cardmint(args).expect(1);
+        assert!(!run.stderr.contains("there is no"), "{}", run.stderr);
+        run.says(&["reading", "loop.img", "Too many levels of symbolic links"]);
+    };
+    std::os::unix::fs::symlink("loop.img", scratch.path("c/loop.img")).expect("a link");
+    told(&["verify", "1", "loop.img"]);
+    told(&["inspect", "loop.img"]);
+    told(&["plan"]);
 }
