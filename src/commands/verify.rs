@@ -9,7 +9,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::difference::{self, Differences, MAX_REGIONS};
 use super::used::Maps;
@@ -17,7 +16,7 @@ use super::workspace::{Pick, Workspace};
 use super::{Context, Usage};
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::base::read_at::RawFile;
-use crate::base::{Base, Cache, Format, ReadAt, Sha256Digest, read_format};
+use crate::base::{Base, Cache, ChunkDigests, Format, ReadAt, Sha256Digest, read_format};
 use crate::card::sudo_again;
 use crate::cli::VerifyArgs;
 use crate::exit::ExitCode;
@@ -39,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         .target
         .canonicalize()
         .is_ok_and(|path| written.is_some_and(|entry| Path::new(&entry.device) == path));
-    let packed = open_packed(context, &args.target)?;
+    let packed = open_packed(context, &workspace.cache, &args.target)?;
     let is_card = was_flashed || is_card(&args.target, on.layout.disk.len)?;
     let expected = if packed.is_none() && is_card {
         expect_card(context, &workspace, on, card)?
@@ -50,7 +49,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         Expected::new(&on.base, &digests.chunks, &card.overlay)?
     };
     let chunks = match &packed {
-        Some(packed) => packed.differing_chunks(context, &expected)?,
+        Some(packed) => packed.differing_chunks(&expected),
         None => differing_chunks(
             &args.target,
             &expected,
@@ -125,42 +124,34 @@ fn open_image(target: &Path, packed: Option<Packed>) -> Result<Box<dyn ReadAt>> 
     Ok(Box::new(image))
 }
 
-/// A compressed image.
+/// A compressed image, all of which was read.
 struct Packed {
     image: Base,
-    /// What it is unpacked into, where it has to be.
-    cache: Cache,
-    _dir: TempDir,
+    chunks: ChunkDigests,
 }
 
 /// Opens the image, if it is compressed; what is remembered of it counts for
 /// nothing.
-fn open_packed(context: &Context<'_>, target: &Path) -> Result<Option<Packed>> {
+fn open_packed(context: &Context<'_>, cache: &Cache, target: &Path) -> Result<Option<Packed>> {
     let failed = || format!("reading {}", target.display());
     let file = fs::File::open(target).with_context(failed)?;
     if read_format(&file).with_context(failed)? == Format::Raw {
         return Ok(None);
     }
-    let dir = tempfile::tempdir().context("making a temporary directory")?;
-    let cache = Cache::at(dir.path().to_owned());
-    let image = Base::open(target, &cache, &context.progress, &context.interrupt)?;
+    let (image, digests) = Base::open_afresh(target, cache, &context.progress, &context.interrupt)?;
     Ok(Some(Packed {
         image,
-        cache,
-        _dir: dir,
+        chunks: digests.chunks,
     }))
 }
 
 impl Packed {
-    fn differing_chunks(&self, context: &Context<'_>, expected: &Expected) -> Result<Vec<usize>> {
-        let found = self
-            .image
-            .digests(&self.cache, &context.progress, &context.interrupt)?;
-        let found = found.chunks.as_slice();
+    fn differing_chunks(&self, expected: &Expected) -> Vec<usize> {
+        let found = self.chunks.as_slice();
         let count = expected.chunks().max(found.len());
-        Ok((0..count)
+        (0..count)
             .filter(|&index| found.get(index) != expected.digest(index))
-            .collect())
+            .collect()
     }
 }
 

@@ -47,6 +47,25 @@ fn a_full_cache_is_told_as_such_where_a_base_is_compressed_anew() {
 }
 
 #[test]
+fn verify_unpacks_in_the_cache_and_leaves_nothing_there() {
+    let Some(mount) = on_noise() else { return };
+    let args = ["build", "--format", "img.zst", "--level", "1"];
+    mount.scratch.cardmint(&args).expect(0);
+    let verify = ["verify", "0", "images/raspberrypi0.img.zst"];
+    told(cramped(&mount, &verify), "c/mnt/cardmint/spool");
+    let spooled = |cache: &str| {
+        let dir = mount.scratch.path(cache).join("cardmint/spool");
+        fs::read_dir(dir).expect("a cache").count()
+    };
+    assert_eq!(spooled("c/mnt"), 0);
+    // Nothing goes elsewhere.
+    let mut command = mount.scratch.command(&verify);
+    let output = command.env("TMPDIR", "/nowhere").output();
+    Run::of(&output.expect("cardmint")).expect(0);
+    assert_eq!(spooled("cache"), 0);
+}
+
+#[test]
 fn a_cache_that_cannot_be_made_is_told_as_such() {
     let scratch = Scratch::cluster("tiny", |text| text);
     fs::create_dir_all(scratch.path("cache/cardmint")).expect("a directory");
