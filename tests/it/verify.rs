@@ -116,6 +116,65 @@ fn whoever_closed_the_pipe_gets_the_exit_code() {
 }
 
 #[test]
+fn a_compressed_image_that_is_damaged_differs() {
+    let scratch = Scratch::cluster("tiny", |text| text);
+    for format in ["img.xz", "img.zst"] {
+        let build = ["build", "--nodes", "0", "--format", format];
+        scratch.cardmint(&build).expect(0);
+        let name = format!("images/raspberrypi0.{format}");
+        let verify = ["verify", "0", &name];
+        scratch.cardmint(&verify).expect(0);
+        let image = scratch.path(&format!("c/{name}"));
+        let sound = fs::read(&image).expect("an image");
+        let mut flipped = sound.clone();
+        flipped[sound.len() / 2] ^= 1;
+        for damaged in [&flipped, &sound[..sound.len() / 2]] {
+            fs::write(&image, damaged).expect("an image");
+            let run = scratch.cardmint(&verify).expect(4);
+            let advice = format!("`cardmint build --nodes raspberrypi0 --format {format} --force`");
+            for text in ["is damaged, and not what is planned", &advice] {
+                assert!(run.stdout.contains(text), "{}", run.stdout);
+            }
+            assert!(!run.stdout.contains("ownload"), "{}", run.stdout);
+            let args = [&verify[..], &["--json"]].concat();
+            let report = scratch.cardmint(&args).expect(4).json();
+            assert_eq!(report["result"], "different");
+            assert!(report["damage"].is_string(), "{report}");
+        }
+        // What is advised helps.
+        scratch
+            .cardmint(&[&build[..], &["--force"]].concat())
+            .expect(0);
+        let args = [&verify[..], &["--json"]].concat();
+        let report = scratch.cardmint(&args).expect(0).json();
+        assert!(report["damage"].is_null(), "{report}");
+    }
+}
+
+#[test]
+fn a_damaged_base_is_no_difference() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let base = base("trixie-arm64");
+    let own = scratch.path("own.img.xz");
+    let pack = format!(
+        "xz -T2 --block-size=1MiB -1 -c '{}' > '{}'",
+        base.display(),
+        own.display()
+    );
+    tool("sh", &["-c", &pack]).expect(0);
+    let manifest = scratch.path("c/cluster.toml");
+    let text = fs::read_to_string(&manifest).expect("a manifest");
+    let [from, to] = [&base, &own].map(|path| path.to_str().expect("UTF-8"));
+    fs::write(&manifest, text.replace(from, to)).expect("a manifest");
+    let build = ["build", "--nodes", "0", "--format", "img.xz"];
+    scratch.cardmint(&build).expect(0);
+    flip(&own, fs::metadata(&own).expect("a base").len() * 9 / 10);
+    let run = scratch.cardmint(&["verify", "0", "images/raspberrypi0.img.xz"]);
+    run.expect(1)
+        .says(&["own.img.xz is damaged", "Download it again"]);
+}
+
+#[test]
 fn one_node_is_not_another() {
     let scratch = built();
     let run = scratch
