@@ -1,12 +1,12 @@
 //! Parses, runs a command, turns an error into a message and an exit code.
 
 use std::alloc::System;
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use cardmint::cli::Cli;
 use cardmint::interrupt::Interrupt;
+use cardmint::ui::out::Out;
 use cardmint::{commands, exit, ui};
 use clap::Parser as _;
 use rustix::fs::Mode;
@@ -31,7 +31,6 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code.into(),
-        Err(error) if is_broken_pipe(&error) => exit::ExitCode::Done.into(),
         Err(error) => {
             ui::complain(&commands::told(&error));
             commands::exit_code(&error).into()
@@ -48,21 +47,10 @@ fn run(cli: Cli) -> Result<exit::ExitCode> {
         signal_hook::flag::register(signal, interrupt.flag())?;
     }
     // Not locked: other threads print lines of JSON.
-    let mut out = anstream::stdout();
+    let mut out = Out::new(anstream::stdout());
     let code = commands::run(cli, interrupt, &mut out)?;
-    match out.flush() {
+    match out.finish() {
         Err(error) if code == exit::ExitCode::Done => Err(error.into()),
         _ => Ok(code),
     }
-}
-
-/// `cardmint plan | head` ends well: whoever closed the pipe has seen enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind);
-        let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
-        io.or_else(json) == Some(ErrorKind::BrokenPipe)
-    })
 }

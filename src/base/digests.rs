@@ -78,7 +78,7 @@ impl Base {
     }
 
     /// A pass that works out all digests; the file's own at the same time.
-    fn digest_anew(
+    pub(super) fn digest_anew(
         &self,
         sink: &dyn Sink,
         interrupt: &Interrupt,

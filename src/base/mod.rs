@@ -99,6 +99,45 @@ impl Base {
         sink: &dyn Sink,
         interrupt: &Interrupt,
     ) -> Result<Self, BaseError> {
+        Self::open_by(path, cache, sink, interrupt, |spooling, file, stamp| {
+            spooling.run(file, stamp)
+        })
+    }
+
+    /// Opens an image and digests all of it: whatever is remembered of it counts for
+    /// nothing. What cannot be read at random is decompressed into the cache under no
+    /// name, so that nothing is left of it in the end.
+    ///
+    /// # Errors
+    /// As [`Base::open`] and [`Base::digest_while`].
+    pub fn open_afresh(
+        path: &Path,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<(Self, Digests), BaseError> {
+        let mut digests = None;
+        let base = Self::open_by(path, cache, sink, interrupt, |spooling, file, stamp| {
+            let (unpacked, found) = spooling.run_unnamed(file, stamp)?;
+            digests = Some(found);
+            Ok(unpacked)
+        })?;
+        let digests = match digests {
+            Some(digests) => digests,
+            None => base.digest_anew(sink, interrupt, &mut |_, _, _| Ok(()))?,
+        };
+        base.check_unchanged()?;
+        Ok((base, digests))
+    }
+
+    /// Opens an image; what has to be decompressed is by `spool`.
+    fn open_by(
+        path: &Path,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+        spool: impl FnOnce(&Spooling<'_>, &File, Option<&Stamp>) -> Result<RawFile, BaseError>,
+    ) -> Result<Self, BaseError> {
         let unreadable = |source| BaseError::Read {
             path: path.to_owned(),
             source,
@@ -121,7 +160,7 @@ impl Base {
                 sink,
                 interrupt,
             };
-            spooling.run(raw.file(), stamp.as_ref()).map(Store::Spooled)
+            spool(&spooling, raw.file(), stamp.as_ref()).map(Store::Spooled)
         };
         let store = match format {
             Format::Raw => Store::Raw(Arc::clone(&raw)),

@@ -1,6 +1,8 @@
 //! Opens the bases that a set of nodes is built on, each once.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,7 +112,8 @@ fn open(
 
 /// Opens an image file, with advice where it is missing.
 pub(super) fn open_file(context: &Context<'_>, cache: &Cache, path: &Path) -> Result<Base> {
-    if !path.exists() {
+    // Whatever else keeps it from being looked at is told where it is opened.
+    if fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         bail!(Usage(format!(
             "there is no image {}. Set `image` in cluster.toml to the path of a Raspberry Pi OS \
              Lite image, or to a name such as raspios-lite-arm64, which is downloaded",

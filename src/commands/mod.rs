@@ -112,16 +112,18 @@ pub fn run(cli: Cli, interrupt: Interrupt, out: &mut dyn Write) -> Result<ExitCo
         images: RefCell::default(),
     };
     let result = dispatch(&mut context, cli.command);
-    if let Err(error) = &result
-        && exit_code(error) == ExitCode::Failed
-    {
+    let code = match &result {
+        Ok(code) => *code,
+        Err(error) => exit_code(error),
+    };
+    if code == ExitCode::Failed {
         doubt(&context.images.take());
     }
     result
 }
 
-/// Images that a command failed on may have rotted in the cache: they are read again
-/// before their next use, and fetched again if they have.
+/// Images that a command failed on, if only for some nodes, may have rotted in the cache:
+/// they are read again before their next use, and fetched again if they have.
 fn doubt(names: &[String]) {
     let store = || ImageStore::open(&Cache::open_default().ok()?).ok();
     if !names.is_empty()

@@ -116,10 +116,8 @@ impl<'a> Blocks<'a> {
         let digests = build
             .base
             .digests(build.cache, build.sink, build.interrupt)?;
-        let dir = build.cache.blocks_dir().map_err(|source| {
-            let name = Path::new(build.base.name());
-            OutputError::io("making a place in the cache for", name, source)
-        })?;
+        let dir = build.cache.blocks_dir();
+        let dir = dir.map_err(|source| recode::unkept(&build, build.cache.dir(), source))?;
         let source = match frames_of_base(&build, packing.format) {
             Some((frames, origin)) => {
                 // What is copied is never decoded, so nothing else would tell.

@@ -16,6 +16,20 @@ pub enum OutputError {
          nothing unfinished was kept", .0.display()
     )]
     Full(PathBuf),
+    /// The cache cannot hold the base, compressed anew.
+    #[error(
+        "keeping {name}, compressed anew, in {}. Free some space there, or set XDG_CACHE_HOME to \
+         a place with more", dir.display()
+    )]
+    Cache {
+        /// Name of the base.
+        name: String,
+        /// The directory in the cache.
+        dir: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
     /// Something else failed on the image's file.
     #[error("{verb} {}", path.display())]
     File {

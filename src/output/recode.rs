@@ -6,9 +6,8 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
-use super::beside::{publish_text, remove_abandoned};
+use super::beside::remove_abandoned;
 use super::blocks::Packing;
-use super::draft::Draft;
 use super::splice::{Container, Frames, Recode, is_interrupt};
 use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
@@ -16,6 +15,7 @@ use crate::base::xz::IndexError;
 use crate::base::{BaseError, Digests, ReadAt as _, Sha256Digest, digest_of_file};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::Silent;
+use crate::whole::{self, Existing, Unfinished};
 
 /// A base that was compressed anew.
 pub(super) struct Recoded {
@@ -50,15 +50,26 @@ pub(super) fn open(
         return Ok(recoded);
     }
     remove_abandoned([path.as_path()]);
-    let draft = Draft::create(&path, 0)?;
-    let sha256 = recode(build, packing, draft.as_file(), dir)?;
-    draft.sync()?;
+    let unkept = |source| unkept(build, dir, source);
+    let unfinished = Unfinished::create(&path, 0o600).map_err(unkept)?;
+    let sha256 = recode(build, packing, unfinished.as_file(), dir)?;
+    unfinished.as_file().sync_all().map_err(unkept)?;
     let failed = |source| OutputError::io("reading", &path, source);
     // Before it has its name: from then on whoever makes room may remove it.
-    let file = File::open(draft.draft_path()).map_err(failed)?;
-    draft.publish(true)?;
-    publish_text(&sum, &sha256.to_string())?;
+    let file = File::open(unfinished.temporary_path()).map_err(failed)?;
+    unfinished.publish(Existing::Replace).map_err(unkept)?;
+    let text = sha256.to_string();
+    whole::write_in_tidy_folder(&sum, text.as_bytes(), 0o600).map_err(unkept)?;
     read(file, packing, sha256).map_err(|source| failed(io::Error::other(source)))
+}
+
+/// Why the cache does not take it; where images go has nothing to do with that.
+pub(super) fn unkept(build: &Build<'_>, dir: &Path, source: io::Error) -> OutputError {
+    OutputError::Cache {
+        name: build.base.name().to_owned(),
+        dir: dir.to_owned(),
+        source,
+    }
 }
 
 fn read(file: File, packing: Packing, sha256: Sha256Digest) -> Result<Recoded, IndexError> {
@@ -123,7 +134,7 @@ fn recode(
         (Ok(_), _) => Ok(Sha256Digest(out.hasher.finalize().into())),
         (Err(_), Some(error)) => Err(error.into()),
         (Err(error), None) if is_interrupt(&error) => Err(Interrupted.into()),
-        (Err(source), None) => Err(OutputError::io("compressing to", dir, source)),
+        (Err(source), None) => Err(unkept(build, dir, source)),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod ask;
 pub mod board;
 mod hidden;
 pub mod json_lines;
+pub mod out;
 pub mod progress;
 
 use std::io::Write;

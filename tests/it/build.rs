@@ -148,12 +148,12 @@ fn an_interrupted_build_leaves_nothing_half_done() {
 }
 
 /// A file system of its own, mounted for the length of a test; needs root.
-struct Mount {
-    scratch: Scratch,
+pub(crate) struct Mount {
+    pub(crate) scratch: Scratch,
 }
 
 impl Mount {
-    fn new(scratch: Scratch, args: &[&str]) -> Option<Self> {
+    pub(crate) fn new(scratch: Scratch, args: &[&str]) -> Option<Self> {
         fs::create_dir(scratch.path("c/mnt")).expect("a directory");
         let target = scratch.path("c/mnt");
         let mut args = args.to_vec();

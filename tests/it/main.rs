@@ -27,6 +27,8 @@ mod documents;
 mod flash;
 /// The same base in every format makes the same image.
 mod formats;
+/// What is told of a cache that is full.
+mod full_cache;
 /// Scripts and jobs of the guides.
 mod guides;
 /// What the operator gets, judged by the tools that read it.

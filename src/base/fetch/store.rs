@@ -200,13 +200,18 @@ impl Stored {
         Ok(true)
     }
 
-    /// The same, reading all of it in any case.
+    /// The same, reading all of it in any case. One that is not is read again before its
+    /// next use, whatever its times say: a disk that rots changes none.
     ///
     /// # Errors
     /// As [`Stored::is_intact`].
     pub fn is_intact_throughout(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
         self.note.stamp = None;
-        self.is_intact(interrupt)
+        let is_intact = self.is_intact(interrupt)?;
+        if !is_intact {
+            drop(self.write_note());
+        }
+        Ok(is_intact)
     }
 
     /// Removes it from the disk; not another that took its place meanwhile.

@@ -57,10 +57,7 @@ impl Spooling<'_> {
             .map_err(failed)?;
         owner::give(target.as_file(), &dir);
         let digests = self.decompress(file, target.as_file())?;
-        let now = file.metadata().map_err(|source| self.unreadable(source))?;
-        if Stamp::of(&now).as_ref() != stamp {
-            return Err(BaseError::Changed(self.name.to_owned()));
-        }
+        self.check_unchanged(file, stamp)?;
         target.as_file().sync_all().map_err(failed)?;
         let path = spool_path(&dir, &digests.published);
         let spooled = target.persist(&path).map_err(|error| failed(error.error))?;
@@ -68,6 +65,30 @@ impl Spooling<'_> {
         self.cache
             .remember(self.path, stamp, Known::of(&digests, spool_stamp));
         RawFile::new(File::open(&path).map_err(failed)?).map_err(failed)
+    }
+
+    /// The decompressed file, made now and under no name: it is gone when it is closed,
+    /// whatever ends the process. Nobody else has any use for it, so nobody waits.
+    pub(super) fn run_unnamed(
+        &self,
+        file: &File,
+        stamp: Option<&Stamp>,
+    ) -> Result<(RawFile, Digests), BaseError> {
+        let failed = |source| self.cache_failed(source);
+        let dir = self.cache.spool_dir().map_err(failed)?;
+        let target = tempfile::tempfile_in(&dir).map_err(failed)?;
+        let digests = self.decompress(file, &target)?;
+        self.check_unchanged(file, stamp)?;
+        Ok((RawFile::new(target).map_err(failed)?, digests))
+    }
+
+    fn check_unchanged(&self, file: &File, stamp: Option<&Stamp>) -> Result<(), BaseError> {
+        let now = file.metadata().map_err(|source| self.unreadable(source))?;
+        if Stamp::of(&now).as_ref() == stamp {
+            Ok(())
+        } else {
+            Err(BaseError::Changed(self.name.to_owned()))
+        }
     }
 
     /// A spooled file that is still what was put there.

@@ -61,8 +61,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     let notices = [plan.notices(), workspace.cluster.notices.clone()].concat();
     if !args.json {
         for notice in &notices {
-            // Whoever closed the pipe still gets the images.
-            let _ = context.tell(format_args!("note: {notice}"));
+            context.tell(format_args!("note: {notice}"))?;
         }
     }
     whole::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;

@@ -36,6 +36,8 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<E
                 "nobody is there to be asked: add --yes, or --dry-run to see what would go".into()
             ));
         }
+        // Whoever answers must have seen them.
+        context.out.flush()?;
         if !ask::confirm(&format!("Remove these, {} in all?", HumanBytes(total)))? {
             context.tell("Nothing was removed.")?;
             return Ok(ExitCode::Done);

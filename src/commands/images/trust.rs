@@ -57,6 +57,8 @@ fn trust(
                     .into()
             ));
         }
+        // Whoever answers must have seen it.
+        context.out.flush()?;
         if !ask::confirm("Is this the fingerprint that the publisher gives?")? {
             context.tell("It is not trusted.")?;
             return Ok(ExitCode::Done);

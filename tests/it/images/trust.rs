@@ -1,4 +1,7 @@
+use std::ops::Range;
+
 use super::*;
+use crate::harness::tool;
 use crate::json_page;
 
 #[test]
@@ -197,19 +200,66 @@ fn what_rots_unnoticed_is_noticed_by_its_use() {
         .run(&["images", "fetch", "raspios-lite-arm64"])
         .expect(0);
     publisher.cluster("raspios-lite-arm64");
-    // A disk that rots changes no times; this is as near as a test comes to it.
-    let stored = publisher.stored();
-    let mut bytes = fs::read(&stored).expect("an image");
-    let range = bytes.len() / 4..bytes.len() / 2;
-    bytes[range].fill(0);
-    fs::write(&stored, bytes).expect("an image");
-    let note = stored.with_file_name("note.json");
-    let mut json: Value = serde_json::from_slice(&fs::read(&note).expect("a note")).expect("JSON");
-    json["stamp"] = stamp(&stored);
-    fs::write(&note, json.to_string()).expect("a note");
+    rot_unseen(&publisher.stored(), |len| len / 4..len / 2);
     publisher.run(&["build"]).expect(1).says(&["damaged"]);
     publisher.run(&["build"]).expect(0);
     assert_eq!(publisher.downloads(), 2);
+}
+
+#[test]
+fn what_rots_where_only_nodes_need_it_is_noticed_by_its_use() {
+    let publisher = Publisher::new();
+    publisher
+        .run(&["images", "fetch", "raspios-lite-arm64"])
+        .expect(0);
+    publisher.cluster("raspios-lite-arm64");
+    let card = publisher.scratch.write("card", "");
+    let target = format!("0={}", card.to_str().expect("UTF-8"));
+    let mut downloads = 1;
+    for args in [
+        &["build", "--force"][..],
+        &["build", "--force", "--format", "img.xz"],
+        &["flash", "--yes", &target],
+    ] {
+        tool("truncate", &["-s", "64M", card.to_str().expect("UTF-8")]).expect(0);
+        // Behind all that a plan reads.
+        rot_unseen(&publisher.stored(), |len| len * 9 / 10..len * 9 / 10 + 1);
+        publisher.run(&["plan"]).expect(0);
+        publisher.run(args).expect(1).says(&["damaged"]);
+        publisher.run(args).expect(0);
+        downloads += 1;
+        assert_eq!(publisher.downloads(), downloads, "{args:?}");
+    }
+}
+
+#[test]
+fn what_rotted_unnoticed_and_was_told_by_verify_is_fetched_again() {
+    let publisher = Publisher::new();
+    publisher
+        .run(&["images", "fetch", "raspios-lite-arm64"])
+        .expect(0);
+    publisher.cluster("raspios-lite-arm64");
+    rot_unseen(&publisher.stored(), |len| len / 2..len / 2 + 1);
+    let run = publisher.run(&["images", "verify"]).expect(4);
+    assert!(run.stdout.contains("fetches it again"), "{}", run.stdout);
+    let run = publisher.run(&["plan"]).expect(0);
+    run.says(&["is no longer what arrived"]);
+    assert_eq!(publisher.downloads(), 2);
+}
+
+/// Changes bytes of an image. A disk that rots changes no times; this is as near as a test
+/// comes to it.
+fn rot_unseen(stored: &PathBuf, place: impl Fn(usize) -> Range<usize>) {
+    let mut bytes = fs::read(stored).expect("an image");
+    let range = place(bytes.len());
+    for byte in &mut bytes[range] {
+        *byte ^= 0xff;
+    }
+    fs::write(stored, bytes).expect("an image");
+    let note = stored.with_file_name("note.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&note).expect("a note")).expect("JSON");
+    json["stamp"] = stamp(stored);
+    fs::write(&note, json.to_string()).expect("a note");
 }
 
 /// What a note says of a file as it is now.
