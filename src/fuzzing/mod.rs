@@ -23,39 +23,47 @@ mod replay;
 mod spool;
 mod status;
 
-/// A target, by the name of its program in `fuzz/Cargo.toml`.
-type Target = (&'static str, fn(&[u8]));
+/// Makes [`run`] of targets by the names of their programs in `fuzz/Cargo.toml`.
+macro_rules! targets {
+    ($($name:literal: $target:path,)*) => {
+        /// The names of all targets, in order.
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($name),*];
 
-/// All targets, in the order of their names.
-const TARGETS: &[Target] = &[
-    ("bmap", layout::bmap),
-    ("boot_text", boot::text),
-    ("card_text", card::text),
-    ("disk", layout::disk),
-    ("exporter", cluster::exporter),
-    ("ext4", layout::ext4),
-    ("fat", boot::fat),
-    ("fat32", boot::fat32),
-    ("manifest", cluster::manifest),
-    ("os_list", base::os_list),
-    ("packed", spool::packed),
-    ("record", cluster::record),
-    ("signature", base::signature),
-    ("status", status::answers),
-    ("xz_block", base::xz_block),
-    ("xz_index", base::xz_index),
-    ("zip", spool::zip),
-    ("zst_table", base::zst_table),
-];
+        /// Gives `bytes` to the target `name`.
+        ///
+        /// Inlined, so that the program of one target is linked without the others: a
+        /// fuzzer looks through all there is, used or not, after each input.
+        ///
+        /// # Panics
+        /// Where a promise is broken, and where there is no such target.
+        #[inline(always)]
+        pub fn run(name: &str, bytes: &[u8]) {
+            match name {
+                $($name => $target(bytes),)*
+                _ => panic!("fuzz/Cargo.toml has a target {name}, and this has not"),
+            }
+        }
+    };
+}
 
-/// Gives `bytes` to the target `name`.
-///
-/// # Panics
-/// Where a promise is broken, and where there is no such target.
-pub fn run(name: &str, bytes: &[u8]) {
-    let (_, target) = TARGETS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .expect("fuzz/Cargo.toml and TARGETS have the same names");
-    target(bytes);
+targets! {
+    "bmap": layout::bmap,
+    "boot_text": boot::text,
+    "card_text": card::text,
+    "disk": layout::disk,
+    "exporter": cluster::exporter,
+    "ext4": layout::ext4,
+    "fat": boot::fat,
+    "fat32": boot::fat32,
+    "manifest": cluster::manifest,
+    "os_list": base::os_list,
+    "packed": spool::packed,
+    "record": cluster::record,
+    "signature": base::signature,
+    "status": status::answers,
+    "xz_block": base::xz_block,
+    "xz_index": base::xz_index,
+    "zip": spool::zip,
+    "zst_table": base::zst_table,
 }
