@@ -18,9 +18,9 @@ pub(super) fn keep(
     workspace: &Workspace,
     entries: Vec<(u32, Entry)>,
     sink: &dyn Sink,
-) -> Result<Record> {
+) -> Result<()> {
     let mut told = BTreeMap::new();
-    let record = Record::update(&workspace.dir, |record| {
+    Record::update(&workspace.dir, |record| {
         record.belongs_to(&workspace.cluster.name, &workspace.key);
         for (number, entry) in entries {
             if let Some(before) = record.other_base(number, &entry) {
@@ -44,7 +44,7 @@ pub(super) fn keep(
     for message in told.values() {
         sink.send(Event::Noticed { message });
     }
-    Ok(record)
+    Ok(())
 }
 
 /// What the record keeps of a node that was made.

@@ -325,8 +325,7 @@ fn record(
             _ => None,
         })
         .collect();
-    made::keep(workspace, entries, sink)?;
-    Ok(())
+    made::keep(workspace, entries, sink)
 }
 
 impl Fate {

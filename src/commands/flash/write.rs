@@ -213,8 +213,7 @@ impl<'a> Run<'a> {
             Some((card.node.number, entry))
         };
         let entries: Vec<_> = self.made.iter().filter_map(entry).collect();
-        self.workspace.record = made::keep(&self.workspace, entries, self.sink)?;
-        Ok(())
+        made::keep(&self.workspace, entries, self.sink)
     }
 
     /// Records how far a card got.

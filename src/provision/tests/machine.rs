@@ -74,12 +74,7 @@ impl Machine {
             dir: tempfile::tempdir().unwrap(),
         };
         for (name, body) in STUBS {
-            let text = format!(
-                "#!/bin/sh\nR='{}'\necho \"{name} $*\" >>$R/calls\n{body}\n",
-                machine.root().display()
-            );
-            machine.write(&format!("/stubs/{name}"), text.as_bytes());
-            machine.chmod(&format!("/stubs/{name}"), 0o755);
+            machine.stub(name, body);
         }
         machine.write("/calls", b"");
         machine.write(
@@ -147,6 +142,17 @@ impl Machine {
         )
         .unwrap();
         machine
+    }
+
+    /// A command that writes down how it was called, and does what `body` says.
+    pub(super) fn stub(&self, name: &str, body: &str) {
+        let path = format!("/stubs/{name}");
+        let text = format!(
+            "#!/bin/sh\nR='{}'\necho \"{name} $*\" >>$R/calls\n{body}\n",
+            self.root().display()
+        );
+        self.write(&path, text.as_bytes());
+        self.chmod(&path, 0o755);
     }
 
     pub(super) fn disk_sectors(&self, sectors: u64) {

@@ -92,17 +92,11 @@ fn what_cloud_init_did_not_set_is_told() {
 fn an_owner_may_come_with_a_package() {
     let node = node(vec![file("/etc/broker.conf", Some("broker"))], Vec::new());
     let (machine, os) = (Machine::new(), system("bookworm"));
-    let stub = |name: &str, body: &str| {
-        let path = format!("/stubs/{name}");
-        let text = format!("#!/bin/sh\nR='{}'\n{body}\n", machine.root().display());
-        machine.write(&path, text.as_bytes());
-        machine.chmod(&path, 0o755);
-    };
-    stub(
+    machine.stub(
         "chown",
         "case $1 in broker:) [ -e $R/installed ] || exit 1 ;; esac",
     );
-    stub(
+    machine.stub(
         "apt-get",
         "case \"$*\" in *install*) : >$R/installed ;; esac",
     );
