@@ -51,15 +51,16 @@ pub(super) fn domain(name: &str) -> Result<(), Complaint> {
 /// Left out is what no name of a user can be (`_apt`), and what only some other package
 /// brings (`docker`). From base-passwd's `passwd.master` and `group.master`, with `gnats`,
 /// which it had up to Bullseye; from `sysusers.d` and the maintainer scripts of systemd,
-/// udev, dbus, openssh-server, polkitd, avahi-daemon, bluez, nfs-common and cron; and from
-/// pi-gen, stage2/01-sys-tweaks.
+/// udev, dbus, openssh (the group `ssh` up to Bullseye), polkitd, avahi-daemon, bluez,
+/// nfs-common, cron and dnsmasq-base, which NetworkManager brings; and from pi-gen,
+/// stage2/01-sys-tweaks.
 const TAKEN_NAMES: &str = "
     daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody
     adm tty disk kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow
     utmp video sasl plugdev staff users nogroup
     systemd-journal systemd-network systemd-resolve systemd-timesync systemd-coredump
-    messagebus sshd polkitd avahi statd input kvm render sgx netdev bluetooth crontab
-    gpio i2c spi";
+    messagebus sshd ssh polkitd avahi statd input kvm render sgx clock netdev bluetooth crontab
+    dnsmasq gpio i2c spi";
 
 /// What `userconf` and `adduser` both accept, and what Raspberry Pi OS does not have.
 pub(super) fn user_name(name: &str) -> Result<(), Complaint> {

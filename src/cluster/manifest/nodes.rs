@@ -39,7 +39,7 @@ pub(super) fn read_cluster(mut root: Section<'_, '_>, files: &Files, ask: &mut d
         .optional_section("wifi")
         .and_then(|wifi| read_wifi(wifi, files, ask));
     let mut first_boot = root.section("first_boot");
-    let mut steps = read_steps(&mut first_boot, files);
+    let mut steps = read_steps(&mut first_boot, files, &[]);
     steps.expand = first_boot
         .boolean("expand")
         .is_none_or(|expand| expand.value);

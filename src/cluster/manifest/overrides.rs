@@ -90,7 +90,7 @@ fn read_override(
         frame.require_signature,
     );
     let address = read_address(section, frame, shared, board);
-    let steps = read_steps(section, files);
+    let steps = read_steps(section, files, &shared.first_boot.files);
     let boot = read_boot(section);
     let mac = section.strings("mac", true);
     let mac = mac.into_iter().filter_map(|text| {

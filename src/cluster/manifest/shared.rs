@@ -284,8 +284,12 @@ pub(crate) fn check_passphrase(secret: &SecretString, wpa3_only: bool) -> Result
     }
 }
 
-/// The lists of `[first_boot]`, which a node may add to.
-pub(super) fn read_steps(section: &mut Section<'_, '_>, files: &Files) -> FirstBoot {
+/// The lists of `[first_boot]`, which a node may add to; `shared` is what there is already.
+pub(super) fn read_steps(
+    section: &mut Section<'_, '_>,
+    files: &Files,
+    shared: &[NodeFile],
+) -> FirstBoot {
     let mut steps = FirstBoot::default();
     for package in section.strings("packages", false) {
         if judge(section, &package, check::package(&package.value)).is_some() {
@@ -308,9 +312,23 @@ pub(super) fn read_steps(section: &mut Section<'_, '_>, files: &Files) -> FirstB
             let message = format!("{} is written twice", file.path);
             section.problem(&span, message, "leave out one of the two");
         }
+        let others = || shared.iter().chain(&steps.files);
+        let pairs = others().map(|other| (&*other.path, &*file.path));
+        let pair = pairs
+            .flat_map(|(other, path)| [(other, path), (path, other)])
+            .find(|(above, below)| lies_below(below, above));
+        if let Some((above, below)) = pair {
+            let message = format!("{below} would need a folder where {above} is a file");
+            section.problem(&span, message, "give one of the two another path");
+        }
         steps.files.push(file);
     }
     steps
+}
+
+fn lies_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn read_file(mut section: Section<'_, '_>, files: &Files) -> Option<NodeFile> {

@@ -20,6 +20,9 @@ fn the_user_is_none_that_the_system_has_itself() {
         "users",
         "nogroup",
         "sshd",
+        "ssh",
+        "clock",
+        "dnsmasq",
         "gpio",
         "systemd-network",
     ] {
@@ -122,6 +125,34 @@ fn a_file_of_the_node_takes_the_place_of_one_of_all() {
     let shared: &[u8] = b"hello\n";
     assert_eq!(files(0), [("/etc/motd", shared), ("/etc/issue", shared)]);
     assert_eq!(files(1), [("/etc/issue", shared), ("/etc/motd", b"mine\n")]);
+}
+
+#[test]
+fn no_file_is_in_the_way_of_the_folder_of_another() {
+    let bench = Bench::new();
+    let file = |path: &str| format!("{{ source = \"motd\", path = \"{path}\" }}");
+    let list = |paths: &[&str]| {
+        let files: Vec<String> = paths.iter().map(|path| file(path)).collect();
+        format!("files = [{}]\n", files.join(", "))
+    };
+    let both = |all: &[&str], own: &[&str]| {
+        let (all, own) = (list(all), list(own));
+        format!("[first_boot]\n{all}[node.10]\n{own}")
+    };
+    for extra in [
+        both(&["/srv/a", "/srv/a/b/c"], &[]),
+        both(&["/srv/a/b/c", "/srv/a"], &[]),
+        both(&["/srv/a"], &["/srv/a/b/c"]),
+        both(&["/srv/a/b/c"], &["/srv/a"]),
+    ] {
+        let problems = bench.problems(&extra);
+        assert_eq!(
+            problems,
+            ["/srv/a/b/c would need a folder where /srv/a is a file"],
+            "{extra}"
+        );
+    }
+    bench.accept(&both(&["/srv/a/b", "/srv/ab"], &["/srv/a/c", "/srv/a/b"]));
 }
 
 #[test]
