@@ -5,7 +5,7 @@ use std::thread;
 
 use super::cache::Known;
 use super::chunk::{ChunkHasher, Each, EachDigested, chunk_digest};
-use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass};
+use super::{Base, BaseError, Cache, Digests, ReadAt as _, Sha256Digest, Store, pass, spool};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::report::event::{Event, Sink};
 
@@ -62,10 +62,7 @@ impl Base {
                     each(offset, chunk, digest)
                 });
                 if let Some(offset) = rotten {
-                    return Err(BaseError::Damaged {
-                        name: self.name.clone(),
-                        what: format!("what lies at byte {offset} is not what it once was"),
-                    });
+                    return Err(self.rotten(cache, &known.published, offset));
                 }
                 passed?;
                 known
@@ -75,6 +72,38 @@ impl Base {
         self.check_unchanged()?;
         self.remember(cache, Known::of(&digests, None));
         Ok(digests)
+    }
+
+    /// Why bytes are not what they once were. Of what was unpacked there is more to be
+    /// had: the next run finds none and unpacks it anew.
+    fn rotten(&self, cache: &Cache, published: &Sha256Digest, offset: u64) -> BaseError {
+        let name = self.name.clone();
+        match self.store {
+            Store::Spooled(_) if spool::discard(cache, published).is_ok() => {
+                BaseError::Rotten { name, offset }
+            }
+            _ => BaseError::Damaged {
+                name,
+                what: format!("what lies at byte {offset} is not what it once was"),
+            },
+        }
+    }
+
+    /// Makes sure that what was unpacked into the cache is still what it was, where it is
+    /// known: to be asked when what it holds makes no sense. Reads it all.
+    ///
+    /// # Errors
+    /// [`BaseError::Rotten`] where it is not, and as [`Base::digest_while`].
+    pub fn check_unpacked(
+        &self,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<(), BaseError> {
+        if self.is_spooled() && self.known_digests(cache).is_some() {
+            self.digest_while(cache, sink, interrupt, &mut |_, _, _| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// A pass that works out all digests; the file's own at the same time.

@@ -32,6 +32,17 @@ pub enum BaseError {
         /// What is wrong, and where.
         what: String,
     },
+    /// What was unpacked into the cache is no longer what it was. It was removed.
+    #[error(
+        "{name} was unpacked into the cache, and what lies there is damaged at byte {offset}; the \
+         disk may be failing. It was removed: run this again, and it is unpacked anew"
+    )]
+    Rotten {
+        /// Name of the base.
+        name: String,
+        /// Where the first chunk begins that differs, in the unpacked bytes.
+        offset: u64,
+    },
     /// Not an image that cardmint reads.
     #[error("{name}: {what}")]
     Unsuitable {

@@ -15,7 +15,7 @@ use crate::base::images::Request;
 use crate::base::{Base, Cache};
 use crate::cluster::Node;
 use crate::cluster::node::{Image, ImageSource, PRACTICE};
-use crate::layout::{Layout, Mechanism, detect};
+use crate::layout::{Layout, Mechanism, Os, detect};
 use crate::plan::OpenBase;
 
 /// The bases, and for each node the index of its own.
@@ -93,14 +93,14 @@ fn open(
         base.check_sha256(wanted, cache, &context.progress, &context.interrupt)
             .map_err(refusal)?;
     }
-    let name = base.name().to_owned();
-    let layout = Layout::read(&base).with_context(|| name.clone())?;
-    if let Some(reason) = detect::customised(&layout.boot) {
-        let error = detect::DetectError::Customised(reason);
-        bail!(Refused(format!("{name}: {error}")));
-    }
-    let os = detect::detect(&layout.boot, mechanism)
-        .map_err(|error| Usage(format!("{name}: {error}")))?;
+    let (layout, os) = match examine(&base, mechanism) {
+        Ok(found) => found,
+        Err(error) => {
+            // It may be what became of it in the cache that makes no sense.
+            base.check_unpacked(cache, &context.progress, &context.interrupt)?;
+            return Err(error);
+        }
+    };
     let sha256 = base.known_digests(cache).map(|digests| digests.raw);
     Ok(OpenBase {
         base,
@@ -108,6 +108,19 @@ fn open(
         os,
         sha256,
     })
+}
+
+/// What a base is, and whether nodes can be made of it.
+fn examine(base: &Base, mechanism: Option<Mechanism>) -> Result<(Layout, Os)> {
+    let name = base.name();
+    let layout = Layout::read(base).with_context(|| name.to_owned())?;
+    if let Some(reason) = detect::customised(&layout.boot) {
+        let error = detect::DetectError::Customised(reason);
+        bail!(Refused(format!("{name}: {error}")));
+    }
+    let os = detect::detect(&layout.boot, mechanism)
+        .map_err(|error| Usage(format!("{name}: {error}")))?;
+    Ok((layout, os))
 }
 
 /// Opens an image file, with advice where it is missing.

@@ -276,6 +276,11 @@ fn sweep(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what the file with this digest was unpacked to. Whoever has it open keeps it.
+pub(super) fn discard(cache: &Cache, published: &Sha256Digest) -> io::Result<()> {
+    fs::remove_file(spool_path(&cache.spool_dir()?, published))
+}
+
 fn spool_path(dir: &Path, published: &Sha256Digest) -> PathBuf {
     dir.join(format!("{published}.img"))
 }

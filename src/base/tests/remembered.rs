@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::super::cache::Known;
+use super::super::cache::{Known, Stamp};
 use super::super::testing::{has_tools, pipe, sample};
 use super::super::{Base, BaseError, Sha256Digest};
 use super::Bench;
@@ -121,6 +121,38 @@ fn bytes_that_rotted_since_they_were_digested_are_damage() {
         Err(BaseError::Damaged { what, .. }) => assert!(what.contains("once was"), "{what}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_was_unpacked_and_rotted_is_unpacked_anew() {
+    if !has_tools(&["gzip"]) {
+        return;
+    }
+    let bench = Bench::new();
+    let data = sample(10_000, 23);
+    let path = bench.put("image.gz", &pipe("gzip", &[], &data));
+    let base = bench.open(&path).unwrap();
+    let known = bench.read(&base).and_then(|_| {
+        let (sink, interrupt) = (&Silent, &Interrupt::default());
+        base.digests(&bench.cache(), sink, interrupt)
+    });
+    // As if it had rotted under times that tell of nothing.
+    let [spool] = &bench.spool()[..] else {
+        panic!("no file, or more than one");
+    };
+    let mut bytes = data.clone();
+    bytes[5_000] ^= 1;
+    fs::write(spool, bytes).unwrap();
+    let stamp = Stamp::of(&fs::metadata(spool).unwrap());
+    base.remember(&bench.cache(), Known::of(&known.unwrap(), stamp));
+    let again = bench.open(&path).unwrap();
+    match again.check_unpacked(&bench.cache(), &Silent, &Interrupt::default()) {
+        Err(BaseError::Rotten { offset, .. }) => assert_eq!(offset, 0),
+        other => panic!("{other:?}"),
+    }
+    assert!(bench.spool().is_empty());
+    let anew = bench.open(&path).unwrap();
+    assert!(bench.read(&anew).unwrap() == data);
 }
 
 #[test]
