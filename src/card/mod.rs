@@ -33,7 +33,7 @@ pub use error::CardError;
 pub use handed::{HandError, Handed};
 pub use medium::Medium;
 pub use open::{OpenCard, OpenError};
-pub use printable::{printable, printable_path};
+pub use printable::{printable, printable_path, shell_word};
 pub use size::Size;
 pub(crate) use sudo::{shown_command, sudo_again};
 pub use sysfs::{DeviceError, System};

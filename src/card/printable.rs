@@ -21,6 +21,18 @@ pub fn printable_path(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
+/// A path as a shell takes it, to be shown within a command.
+#[must_use]
+pub fn shell_word(path: &Path) -> String {
+    let text = printable_path(path);
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@".contains(letter);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Zero-width and bidirectional format characters, line and paragraph separators.
 fn is_invisible(letter: char) -> bool {
     matches!(

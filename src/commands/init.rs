@@ -157,7 +157,8 @@ fn defaults(args: &InitArgs, name: &str, dir: &Path) -> Result<NewManifest> {
 /// current one.
 fn absolute_if_file(image: &str) -> Result<String> {
     let path = Path::new(image);
-    if !path.exists() {
+    // A directory may well be called as an image is.
+    if !path.exists() || path.is_dir() {
         return Ok(image.to_owned());
     }
     let path = std::path::absolute(path).with_context(|| image.to_owned())?;
@@ -340,7 +341,7 @@ fn tell_next(context: &mut Context<'_>, args: &InitArgs, dir: &Path, image: &str
             "{image} is downloaded when it is first needed; `cardmint images fetch` does it now."
         ))?;
     }
-    let shown = dir.display();
+    let shown = crate::card::shell_word(dir);
     let next = match (context.dir == Path::new("."), args.dir == Path::new(".")) {
         (true, true) => "cardmint plan".to_owned(),
         (true, false) => format!("cd {shown} && cardmint plan"),

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::card::{Device, HolderKind, Kind, Size, Use, printable, printable_path};
+use crate::card::{Device, HolderKind, Kind, Size, Use, printable, printable_path, shell_word};
 
 /// More reasons of one kind than this are not named one by one.
 const MAX_NAMED: usize = 3;
@@ -58,7 +58,7 @@ pub enum Refusal {
     #[error(
         "the system swaps to {}. If this is the right disk, first turn that off (swapoff {})",
         printable_path(.0),
-        quoted(.0)
+        shell_word(.0)
     )]
     Swap(
         /// The partition or file.
@@ -261,10 +261,10 @@ fn belongs(what: HolderKind, holder: &str) -> String {
 fn release(what: HolderKind, node: &Path) -> String {
     let name = Path::new(node.file_name().unwrap_or_default());
     match what {
-        HolderKind::Lvm => format!("deactivate the volume (lvchange -an {})", quoted(node)),
-        HolderKind::Crypt => format!("close it (cryptsetup close {})", quoted(name)),
-        HolderKind::Raid => format!("stop the array (mdadm --stop {})", quoted(node)),
-        HolderKind::Loop => format!("detach it (losetup -d {})", quoted(node)),
+        HolderKind::Lvm => format!("deactivate the volume (lvchange -an {})", shell_word(node)),
+        HolderKind::Crypt => format!("close it (cryptsetup close {})", shell_word(name)),
+        HolderKind::Raid => format!("stop the array (mdadm --stop {})", shell_word(node)),
+        HolderKind::Loop => format!("detach it (losetup -d {})", shell_word(node)),
         HolderKind::Zfs => "export the pool and clear its label (zpool labelclear)".to_owned(),
         HolderKind::Other => format!("stop what uses {}", printable_path(node)),
     }
@@ -309,18 +309,7 @@ fn bracketed(text: &str) -> String {
 /// cannot be typed.
 fn mount_argument(source: &Path, at: &Path) -> String {
     match at.to_str() {
-        Some(text) if printable(text) == text => quoted(at),
-        _ => quoted(source),
-    }
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = printable_path(path);
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@".contains(letter);
-    if text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+        Some(text) if printable(text) == text => shell_word(at),
+        _ => shell_word(source),
     }
 }

@@ -19,6 +19,21 @@ fn makes_a_cluster_from_nothing_and_asks_nothing() {
     assert!(run.stdout.contains("downloads Raspberry Pi OS Lite"));
 }
 
+/// A folder of that name is not what is meant.
+#[test]
+fn a_folder_is_no_image_whatever_it_is_called() {
+    let scratch = Scratch::new();
+    for name in ["practice", "raspios-lite-arm64"] {
+        std::fs::create_dir(scratch.path("c").join(name)).expect("a directory");
+    }
+    scratch.cardmint(&["demo", "--quiet"]).expect(0);
+    let args = ["init", "--yes", "--image", "raspios-lite-arm64", "new"];
+    scratch.cardmint(&args).expect(0);
+    let manifest = std::fs::read_to_string(scratch.path("c/new/cluster.toml")).expect("a file");
+    let line = "image    = \"raspios-lite-arm64\"";
+    assert!(manifest.contains(line), "{manifest}");
+}
+
 #[test]
 fn touches_nothing_that_is_there() {
     let scratch = Scratch::new();

@@ -105,6 +105,12 @@ fn an_image_that_is_offered_is_named_as_the_manifest_reads_it() {
         ("init", "c", "c", "cardmint plan"),
         ("init new", "c", "c/new", "cd new && cardmint plan"),
         (
+            "init 'my own'",
+            "c",
+            "c/my own",
+            "cd 'my own' && cardmint plan",
+        ),
+        (
             "-C ../there init",
             "c",
             "there",

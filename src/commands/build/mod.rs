@@ -103,7 +103,7 @@ fn tell_next(context: &mut Context<'_>, plan: &Plan<'_>, handover: &Path) -> Res
     context.tell(format_args!(
         "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m\n  \
          ssh -F {} {first}",
-        handover.join("ssh_config").display()
+        crate::card::shell_word(&handover.join("ssh_config"))
     ))
 }
 
