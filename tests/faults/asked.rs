@@ -160,3 +160,119 @@ fn a_card_that_was_too_many_is_there_for_a_node_whose_card_fails() {
     shows(&run, 0, &["label it raspberrypi0"]);
     scratch.cardmint(&["verify", "0", two.path()]).expect(0);
 }
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_card_that_is_swapped_while_another_is_asked_about_is_seen() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(one, first), (two, second)] = slots(&scratch);
+    let both = format!("{first}; {second}");
+    let third = scratch.path("c/third");
+    garbage(&third);
+    let device = one.path();
+    let swap = format!("losetup -d {device}; losetup {device} {}", third.display());
+    // What is typed is shown once more, so each has its own name here.
+    let name = format!("Type ({}) to overwrite it", &two.path()["/dev/".len()..]);
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0 .2 to go", &both, ""),
+            ("Type (loop[0-9]+) to overwrite it", "", "no\r"),
+            (&name, &swap, r"\1\r"),
+            ("Write raspberrypi0 to", "", "y"),
+            ("insert the card for raspberrypi1 .1 to go", "", ""),
+            NAME,
+            ("Write raspberrypi1 to", "", "y"),
+        ],
+    );
+    shows(&run, 0, &["label it raspberrypi1"]);
+    for (node, device) in [("0", &two), ("1", &one)] {
+        scratch.cardmint(&["verify", node, device.path()]).expect(0);
+    }
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn an_older_card_of_a_node_that_was_just_written_may_be_another_node_now() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(one, first), (_two, second)] = slots(&scratch);
+    let older = scratch.path("a").display().to_string();
+    scratch
+        .cardmint(&["flash", "--yes", "0", "--to", &older])
+        .expect(0);
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0 .2 to go", &second, ""),
+            NAME,
+            ("Write raspberrypi0 to", "", "y"),
+            ("insert the card for raspberrypi1 .1 to go", &first, ""),
+            ("unless it is an older card", "", ""),
+            NAME,
+            ("Write raspberrypi1 to", "", "y"),
+        ],
+    );
+    shows(&run, 0, &["label it raspberrypi1"]);
+    scratch.cardmint(&["verify", "1", one.path()]).expect(0);
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_record_that_cannot_be_written_is_no_interruption() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(_one, first), (_two, second)] = slots(&scratch);
+    let spoil = format!("rm cluster.lock; mkdir cluster.lock; {second}");
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0 .2 to go", &first, ""),
+            NAME,
+            ("Write raspberrypi0 to", "", "y"),
+            ("insert the card for raspberrypi1 .1 to go", &spoil, ""),
+            NAME,
+            ("Write raspberrypi1 to", "", "y"),
+        ],
+    );
+    shows(
+        &run,
+        1,
+        &["cluster.lock", "not written: raspberrypi1", "raspberrypi0"],
+    );
+    assert!(!run.stdout.contains("interrupted"), "{}", run.stdout);
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn a_mount_in_another_is_unmounted_first() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let card = Card::good(&scratch, "card");
+    let device = card.path();
+    let removable = format!("/sys/block/{}/removable", &device["/dev/".len()..]);
+    let one = scratch.write("one", "1\n");
+    let at = scratch.path("mnt");
+    let script = format!(
+        "mount --bind {one} {removable}
+         echo ',8M\n,8M' | sfdisk --quiet {device}
+         for n in 1 2; do partx --add --nr $n {device} || true; mkfs.ext4 -q {device}p$n; done
+         mkdir {at} && mount {device}p2 {at} && mkdir {at}/boot && mount {device}p1 {at}/boot",
+        one = one.display(),
+        at = at.display(),
+    );
+    tool("sh", &["-ec", &script]).expect(0);
+    let target = format!("0={device}");
+    let run = scratch.cardmint(&["flash", "--yes", "--unmount", "--allow-fixed", &target]);
+    tool("umount", &[&removable]).expect(0);
+    tool(
+        "sh",
+        &["-c", &format!("umount -R {} 2>&1 || true", at.display())],
+    );
+    run.expect(0);
+    scratch.cardmint(&["verify", "0", device]).expect(0);
+}

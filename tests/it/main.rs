@@ -29,6 +29,8 @@ mod flash;
 mod formats;
 /// What is told of a cache that is full.
 mod full_cache;
+/// What no card is, and what no card may be.
+mod guarded;
 /// Scripts and jobs of the guides.
 mod guides;
 /// What the operator gets, judged by the tools that read it.

@@ -135,7 +135,8 @@ impl System {
     /// Where the kernel's tables cannot be read: then nothing may be written.
     pub fn scan(&self) -> io::Result<Vec<Device>> {
         let survey = Survey::take(self)?;
-        let disks = survey.blocks.iter().filter(|block| is_disk(block));
+        let disks = survey.blocks.iter();
+        let disks = disks.filter(|block| is_disk(block) && !survey.is_loop_on_device(block));
         let devices = disks.map(|block| self.block_device(&survey, block));
         Ok(devices.filter(|device| !device.is_empty()).collect())
     }
@@ -201,7 +202,7 @@ impl System {
                 disk: Path::new("/dev").join(block.disk.replace('!', "/")),
             });
         }
-        if !is_disk(block) {
+        if !is_disk(block) || survey.is_loop_on_device(block) {
             return Err(DeviceError::NotADisk(given.to_owned()));
         }
         let device = self.block_device(survey, block);
@@ -220,8 +221,8 @@ impl System {
     }
 
     /// Disks that hold the running system or one of `files`, by name and with
-    /// the reason, as [`crate::plan::guard::Demands`] wants them. Each file
-    /// comes with what it is: `the base image`.
+    /// the reason, as [`crate::plan::guard::Demands`] wants them. Each file, which may
+    /// be a partition, comes with what it is: `the base image`.
     ///
     /// # Errors
     /// Where the kernel's tables cannot be read: then nothing may be written.

@@ -169,6 +169,10 @@ impl<'a> Survey<'a> {
         let mut disks = BTreeSet::new();
         let mut seen = BTreeSet::new();
         let mut queue: VecDeque<String> = self.blocks_below(path).into_iter().collect();
+        let real = fs::canonicalize(path).ok();
+        let number = real.and_then(|real| self.system.node_number(&real));
+        let node = number.and_then(|number| self.by_number(number));
+        queue.extend(node.map(|block| block.name.clone()));
         while let Some(name) = queue.pop_front() {
             let Some(block) = self.block(&name) else {
                 continue;
@@ -188,6 +192,13 @@ impl<'a> Survey<'a> {
             }
         }
         disks
+    }
+
+    /// Whether it is a loop device on another device, not on a file. Whatever keeps that
+    /// one from being written would not be seen from here.
+    pub(super) fn is_loop_on_device(&self, block: &Block) -> bool {
+        let backing = block.backing.as_deref();
+        backing.is_some_and(|backing| self.block_of_node(backing).is_some())
     }
 
     /// Why a whole disk is in use, itself or through what was built on it.

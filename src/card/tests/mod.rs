@@ -281,6 +281,18 @@ fn loop_devices_and_what_lies_below_them() {
         fake.system().disk_of_path(Path::new("/srv2/x")),
         Some(vec!["loop0".to_owned(), "sda".to_owned()])
     );
+    // What keeps sdb from being written would not be seen.
+    let error = fake.device("dev/loop2").unwrap_err().to_string();
+    assert!(error.contains("made of something else"), "{error}");
+}
+
+#[test]
+fn a_base_may_be_a_partition() {
+    let fake = reader().partition("sda", "sda1", "8:1");
+    let part = fake.path("dev/sda1");
+    let protected = fake.system().protected(&[(&part, "the base image")]);
+    let wanted = ("sda".to_owned(), "holds the base image sda1".to_owned());
+    assert!(protected.unwrap().contains(&wanted));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which cards: found, judged, freed of mounts.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -60,26 +61,27 @@ impl Guard {
     ) -> Result<Self> {
         let system = System::default();
         let asks = !args.yes && ask::can_ask();
-        let bases = plan.bases.iter().filter_map(|on| on.base.path());
-        let mut files: Vec<(&Path, &str)> =
-            bases.clone().map(|path| (path, "the base image")).collect();
         // `.` has no name to show.
         let dir = workspace.dir.canonicalize()?;
-        files.push((&dir, "the cluster's directory"));
-        let mut protected = system
-            .protected(&files)
-            .context("looking for the disks of this system")?;
+        let mut files: Vec<(&Path, &str)> = vec![(&dir, "the cluster's directory")];
+        let mut disks = Vec::new();
         let mut base_files = Vec::new();
-        for path in bases {
+        for path in plan.bases.iter().filter_map(|on| on.base.path()) {
             let metadata = path.metadata()?;
             base_files.push((metadata.dev(), metadata.ino()));
             // A base may be a disk itself.
             if metadata.file_type().is_block_device()
                 && let Ok(disk) = system.device(path)
             {
-                protected.push((disk.name, IS_BASE.to_owned()));
+                disks.push((disk.name, IS_BASE.to_owned()));
+            } else {
+                files.push((path, "the base image"));
             }
         }
+        let mut protected = system
+            .protected(&files)
+            .context("looking for the disks of this system")?;
+        protected.extend(disks);
         let layouts = plan.cards.iter().map(|card| &plan.bases[card.base].layout);
         Ok(Self {
             system,
@@ -105,10 +107,15 @@ impl Guard {
             len: self.lens[card],
             ..self.demands.clone()
         };
-        // Whatever it is called.
-        if let Ok(metadata) = device.path.metadata()
-            && self.base_files.contains(&(metadata.dev(), metadata.ino()))
-        {
+        // Whatever it is called, and also behind a loop device.
+        let mut paths = [Some(&device.path), device.backing.as_ref()]
+            .into_iter()
+            .flatten();
+        let is_base = |path: &PathBuf| {
+            let metadata = path.metadata();
+            metadata.is_ok_and(|file| self.base_files.contains(&(file.dev(), file.ino())))
+        };
+        if paths.any(is_base) {
             demands
                 .protected
                 .push((device.name.clone(), IS_BASE.to_owned()));
@@ -181,7 +188,7 @@ impl Guard {
         if refusals.is_empty() || !refusals.iter().all(Refusal::can_unmount) {
             return Ok(device);
         }
-        let mounts: Vec<(&Path, &Path)> = device
+        let mut mounts: Vec<(&Path, &Path)> = device
             .uses
             .iter()
             .filter_map(|one| match one {
@@ -198,8 +205,10 @@ impl Guard {
         if !(self.unmount || self.asks && ask::confirm(&question)?) {
             return Ok(device);
         }
-        // What was mounted last lies on top.
-        for (source, at) in mounts.iter().rev() {
+        // What was mounted last lies on top, and what lies deeper is in the way of the rest.
+        mounts.reverse();
+        mounts.sort_by_key(|(_, at)| Reverse(at.components().count()));
+        for (source, at) in &mounts {
             unmount(source, at)?;
         }
         Ok(self.system.device(&device.path)?)

@@ -16,7 +16,7 @@ use self::cards::Guard;
 use self::write::Run;
 use super::used::Maps;
 use super::workspace::{Pick, Workspace};
-use super::{Context, Usage, told};
+use super::{Context, Usage};
 use crate::cli::{CardArgs, FlashArgs};
 use crate::cluster::Node;
 use crate::cluster::node::PRACTICE;
@@ -126,16 +126,8 @@ pub(super) fn mint(
     let mut run = Run::new(workspace, &plan, (&maps, &used), args, sink);
     if named.is_empty() {
         let mut left = (0..plan.cards.len()).collect();
-        let result = wait::run(context, &guard, &mut run, &mut left);
-        if let Err(error) = result
-            && (run.made.is_empty() || context.interrupt.check().is_ok())
-        {
-            if run.made.is_empty() {
-                return Err(error);
-            }
-            crate::ui::complain(&told(&error));
-        }
-        return run.finish(context, &left);
+        let stop = wait::run(context, &guard, &mut run, &mut left);
+        return run.finish(context, stop);
     }
     let chosen = guard.choose(&paths)?;
     if !args.yes {
@@ -144,6 +136,6 @@ pub(super) fn mint(
         let out: &mut dyn Write = if args.json { &mut stderr } else { context.out };
         show::confirm(&plan, &chosen, out)?;
     }
-    run.write(context, chosen)?;
-    run.finish(context, &[])
+    let stop = run.write(context, chosen);
+    run.finish(context, stop)
 }

@@ -24,8 +24,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// a desktop to mount them.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// A slot by its device's number: what is in it may change.
-type Slot = (u32, u32);
+/// A slot by its device's number, and what is in it by the number of the medium: it may
+/// be another one by the time that somebody looks again.
+type Slot = ((u32, u32), Option<u64>);
+
+fn slot(device: &Device) -> Slot {
+    (device.id.number, device.id.diskseq)
+}
 
 /// Writes the nodes that are `left` to the cards that come; takes each out of
 /// `left` when it is on a card.
@@ -42,7 +47,7 @@ pub(super) fn run(
         guard.system.wake_empty_readers();
         let there = scan(guard)?;
         tell_left_alone(guard, run, left, &there);
-        slots = there.iter().map(|device| device.id.number).collect();
+        slots = there.iter().map(slot).collect();
     }
     let uevents = Uevents::listen();
     let mut told = None;
@@ -61,23 +66,26 @@ pub(super) fn run(
             guard.system.wake_empty_readers();
             // Slots that are empty now may be filled next time.
             let there = scan(guard)?;
-            slots.retain(|slot| there.iter().any(|device| device.id.number == *slot));
+            slots.retain(|seen| there.iter().any(|device| slot(device) == *seen));
             continue;
         }
         pause(SETTLE, &context.interrupt)?;
         let mut fresh = inserted(guard, &mut slots)?.into_iter();
         let chosen = pair(context, guard, run, left, &mut fresh)?;
         // Those that no node was left for count as inserted again, if a card of another fails.
-        let spare: Vec<Slot> = fresh.map(|device| device.id.number).collect();
-        slots.retain(|slot| !spare.contains(slot));
-        if !chosen.is_empty() {
-            run.write(context, chosen)?;
-        }
+        let spare: Vec<Slot> = fresh.map(|device| slot(&device)).collect();
+        slots.retain(|seen| !spare.contains(seen));
+        let written = if chosen.is_empty() {
+            Ok(())
+        } else {
+            run.write(context, chosen)
+        };
         let plan = run.plan;
         left.retain(|card| {
             let is_done = |one: &super::fate::Made| one.card == *card && one.result.is_ok();
             !run.made.iter().any(is_done)
         });
+        written?;
         // A node that found no good card is asked for again.
         for one in run.made.iter().filter(|one| left.contains(&one.card)) {
             if let Some(problem) = one.problem() {
@@ -135,8 +143,8 @@ fn pause(time: Duration, interrupt: &Interrupt) -> Result<()> {
 fn inserted(guard: &Guard, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
     let mut fresh = Vec::new();
     for device in scan(guard)? {
-        if !slots.contains(&device.id.number) {
-            slots.push(device.id.number);
+        if !slots.contains(&slot(&device)) {
+            slots.push(slot(&device));
             fresh.push(device);
         }
     }
@@ -189,17 +197,21 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         tell(&format!("{path} is a disk: name it, and it is written"));
         return Ok(None);
     }
-    let is_done = |content: &Content| match content {
-        Content::Node { instance_id, .. } if run.has_made(instance_id) => {
-            tell(&format!(
-                "{path} was written just now: {content}. Take it out"
-            ));
-            true
-        }
-        _ => false,
+    // An older card of a node that was written just now looks like the new one.
+    let is_made = |content: &Content| matches!(content, Content::Node { instance_id, .. } if run.has_made(instance_id));
+    let keep = |content: &Content| {
+        let node = &run.plan.cards[card].node.hostname;
+        tell(&format!(
+            "{path} holds what was written just now: {content}. Take it out. If it is an older \
+             card: cardmint flash {node}={path}"
+        ));
     };
-    if is_done(&Content::read(&found.path)) {
-        return Ok(None);
+    if run.args.yes {
+        let content = Content::read(&found.path);
+        if is_made(&content) {
+            keep(&content);
+            return Ok(None);
+        }
     }
     let device = guard.free(card, found.clone())?;
     if device.id != found.id {
@@ -216,8 +228,16 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         return Ok(None);
     }
     let one = guard.look(card, device)?;
-    if is_done(&one.content) {
-        return Ok(None);
+    if is_made(&one.content) {
+        if run.args.yes {
+            keep(&one.content);
+            return Ok(None);
+        }
+        let content = &one.content;
+        tell(&format!(
+            "{path} holds what was written just now: {content}. Take it out, unless it is an \
+             older card"
+        ));
     }
     if !run.args.yes && !agrees(run, &one)? {
         tell(&format!(

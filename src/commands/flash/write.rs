@@ -17,7 +17,7 @@ use crate::cli::CardArgs;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
-use crate::commands::{Context, handover, made, told};
+use crate::commands::{Context, exit_code, handover, made, told};
 use crate::exit::ExitCode;
 use crate::layout::UsedMap;
 use crate::output::Expected;
@@ -260,17 +260,20 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Shows the report and writes the hand-over. `left` are nodes that no card
-    /// came for.
-    pub(super) fn finish(mut self, context: &mut Context<'_>, left: &[usize]) -> Result<ExitCode> {
-        self.made.sort_by_key(|one| one.card);
-        let left_code = if left.is_empty() {
-            ExitCode::Done
-        } else {
-            ExitCode::Interrupted
+    /// Shows the report and writes the hand-over. `stop` is what made an end before all
+    /// nodes were on a card; where that is all there is to tell, it comes back.
+    pub(super) fn finish(
+        mut self,
+        context: &mut Context<'_>,
+        stop: Result<()>,
+    ) -> Result<ExitCode> {
+        let stop = match stop {
+            Err(error) if self.made.is_empty() => return Err(error),
+            stop => stop.err(),
         };
+        self.made.sort_by_key(|one| one.card);
         let codes = self.made.iter().map(Made::code);
-        let code = ExitCode::merge(codes.chain([left_code]));
+        let code = ExitCode::merge(codes.chain(stop.as_ref().map(exit_code)));
         let handover = handover::write(&self.workspace).map(|written| written.folder);
         // Whoever closed the pipe still gets the exit code.
         let _ = self.report(context, handover.as_deref().ok());
@@ -281,19 +284,30 @@ impl<'a> Run<'a> {
                 crate::ui::complain(&format!("{node} on {path}: {problem}"));
             }
         }
-        if !left.is_empty() {
-            let names: Vec<&str> = left
-                .iter()
-                .map(|&card| self.plan.cards[card].node.hostname.as_str())
+        if let Some(stop) = stop {
+            let cards = self.plan.cards.iter().enumerate();
+            let left: Vec<&str> = cards
+                .filter(|(card, _)| self.made.iter().all(|one| one.card != *card))
+                .map(|(_, card)| card.node.hostname.as_str())
                 .collect();
-            crate::ui::complain(&format!("interrupted; not written: {}", names.join(", ")));
+            let left = left.join(", ");
+            match (exit_code(&stop), &*left) {
+                (ExitCode::Interrupted, "") => {}
+                (ExitCode::Interrupted, left) => {
+                    crate::ui::complain(&format!("interrupted; not written: {left}"));
+                }
+                (_, "") => crate::ui::complain(&told(&stop)),
+                (_, left) => {
+                    crate::ui::complain(&format!("{}; not written: {left}", told(&stop)));
+                }
+            }
         }
         let handover = handover?;
         if let (ExitCode::Done, false, Some(first)) = (code, self.args.json, self.made.first()) {
             let first = &self.plan.cards[first.card].node.hostname;
             let _ = context.tell(format_args!(
                 "\nPower the nodes on, then:\n  cardmint status --wait 10m\n  ssh -F {} {first}",
-                handover.join("ssh_config").display()
+                crate::card::shell_word(&handover.join("ssh_config"))
             ));
         }
         Ok(code)
