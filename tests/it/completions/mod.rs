@@ -67,8 +67,9 @@ fn the_scripts_are_those_that_the_binary_prints() {
 }
 
 #[test]
-fn bash_completes_nodes_by_name_and_number() {
+fn bash_completes_nodes_images_and_files() {
     let scratch = cluster();
+    fs::create_dir_all(scratch.path("c/my own/sub")).expect("directories");
     for (line, whole) in [
         ("cardmint repl", "cardmint replace"),
         (
@@ -100,6 +101,15 @@ fn bash_completes_nodes_by_name_and_number() {
         (
             "cardmint images fetch raspios-lite-armh",
             "cardmint images fetch raspios-lite-armhf",
+        ),
+        (
+            "cardmint images fetch raspios-lite-arm64@2026-06",
+            "cardmint images fetch raspios-lite-arm64@2026-06-18",
+        ),
+        ("cardmint inspect my", "cardmint inspect my\\ own/"),
+        (
+            "cardmint inspect my\\ own/",
+            "cardmint inspect my\\ own/sub/",
         ),
         (
             "cardmint init --image prac",
