@@ -56,7 +56,7 @@ impl Images<'_> {
         match error {
             ImageError::Signature {
                 name,
-                source: source @ SignatureError::Bad(_),
+                source: source @ SignatureError::Bad,
                 ..
             } => {
                 // Tampered with: nobody shall find it here.
@@ -86,7 +86,7 @@ impl Images<'_> {
         }
     }
 
-    fn notice(&self, message: &str) {
+    pub(super) fn notice(&self, message: &str) {
         self.sink.send(Event::Noticed { message });
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn verify(
             let name = name.to_owned();
             return Err(SignatureError::Read { name, source });
         }
-        verified.map_err(|error| SignatureError::Bad(error.to_string()))?;
+        verified.map_err(|_| SignatureError::Bad)?;
         let made = i64::from(created(signature)?.as_secs());
         return Ok(Verified {
             fingerprint: certificate.fingerprint().to_owned(),

@@ -155,7 +155,7 @@ fn what_was_changed_is_found() {
     let publisher = Publisher::new("ed25519", "sign", "never");
     let signature = publisher.sign(&[]);
     let found = publisher.verify(&signature, b"an imagE");
-    assert!(matches!(found, Err(SignatureError::Bad(_))), "{found:?}");
+    assert!(matches!(found, Err(SignatureError::Bad)), "{found:?}");
     // Any bit of the signature itself.
     for at in [10, signature.len() / 2, signature.len() - 1] {
         let mut signature = signature.clone();

@@ -1,5 +1,7 @@
 //! From a name to verified bytes, over a network that misbehaves.
 
+/// Which image is meant, where there are several.
+mod choice;
 /// Lists, addresses, cuts, kills and proxies.
 mod network;
 /// Digests and signatures that hold, or do not.
@@ -269,6 +271,19 @@ fn prune_shows_what_it_frees_and_frees_it() {
     assert_eq!(here["here"], json!([]));
     publisher.run(&["build", "--format", "img.xz"]).expect(0);
     assert_eq!(publisher.downloads(), 2);
+}
+
+#[test]
+fn what_has_lost_its_note_can_be_removed() {
+    let scratch = Scratch::new();
+    let lost = scratch.path("cache/cardmint/images").join("0a".repeat(32));
+    fs::create_dir_all(&lost).expect("a directory");
+    fs::write(lost.join("note.json"), "{").expect("a note");
+    fs::write(lost.join("lost.img"), "an image").expect("an image");
+    let run = scratch.cardmint(&["images", "prune", "--all", "--yes"]);
+    let run = run.expect(0);
+    assert!(run.stdout.contains("lost.img"), "{}", run.stdout);
+    assert!(!lost.exists());
 }
 
 #[test]
