@@ -19,7 +19,7 @@ const STAT_BLOCK_LEN: u64 = 512;
 pub enum Kind {
     /// An image that was downloaded.
     Image,
-    /// A download that broke off; it would go on from there.
+    /// A download that broke off, which would go on from there; or one whose note was lost.
     Partial,
     /// A base, unpacked; it is unpacked again when needed.
     Unpacked,
@@ -71,7 +71,7 @@ pub fn items(cache: &Cache) -> Result<Vec<Item>, FetchError> {
         for entry in fs::read_dir(&dir).map_err(failed(&dir))? {
             let entry = entry.map_err(failed(&dir))?;
             // What another cardmint removes at the same time is gone already.
-            items.extend(item(kind, &entry).ok().flatten());
+            items.extend(item(kind, &entry, &store).ok().flatten());
         }
     }
     items.sort_by_key(|item| std::cmp::Reverse(item.last_used));
@@ -92,12 +92,12 @@ fn images(store: &ImageStore) -> Result<Vec<Item>, FetchError> {
         .collect())
 }
 
-fn item(kind: Kind, entry: &DirEntry) -> io::Result<Option<Item>> {
+fn item(kind: Kind, entry: &DirEntry, store: &ImageStore) -> io::Result<Option<Item>> {
     let path = entry.path();
     let metadata = entry.metadata()?;
     let file_name = entry.file_name().to_string_lossy().into_owned();
     let name = match kind {
-        Kind::Partial if !file_name.starts_with(PARTIAL) => return Ok(None),
+        Kind::Partial if !is_of_no_image(&file_name, store) => return Ok(None),
         Kind::Partial => largest_in(&path)?.unwrap_or(file_name),
         _ => file_name,
     };
@@ -108,6 +108,15 @@ fn item(kind: Kind, entry: &DirEntry) -> io::Result<Option<Item>> {
         last_used: last_touched(&metadata),
         path,
     }))
+}
+
+/// Whether a folder in the store is that of a download that broke off, or of an image
+/// whose note is gone or cannot be read: that is one that nobody finds, and takes room.
+fn is_of_no_image(file_name: &str, store: &ImageStore) -> bool {
+    match file_name.parse() {
+        Ok(digest) => store.get(&digest).is_none(),
+        Err(_) => file_name.starts_with(PARTIAL),
+    }
 }
 
 /// A folder's largest file is what it is about.

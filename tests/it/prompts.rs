@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Run, Scratch};
+use crate::harness::{Run, Scratch, tool};
 
 /// Runs `init` in a new directory, at a terminal on which `steps` are answered as
 /// tests/faults/answer.py takes them. A shell tells afterwards whether the terminal
@@ -93,6 +93,47 @@ fn a_summary_tells_a_password_from_none() {
             "{screen}"
         );
     }
+}
+
+/// Standard output is for the program that reads JSON, also where somebody is asked.
+#[test]
+fn whoever_is_asked_with_json_sees_what_it_is_about() {
+    let scratch = Scratch::new();
+    let partial = scratch.path("cache/cardmint/images/.partial-0");
+    std::fs::create_dir_all(&partial).expect("a directory");
+    std::fs::write(partial.join("half.img"), "half").expect("a file");
+    let out = scratch.path("out.json");
+    let json = || -> serde_json::Value {
+        let text = std::fs::read_to_string(&out).expect("a file");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let line = "\"$0\" images prune --all --json >../out.json";
+    for (answer, count) in [("n", 0), ("y", 1)] {
+        let steps = format!(r#"[["(?s)half.img.*Remove these", "raw", "{answer}"]]"#);
+        answered(&scratch, line, &steps).expect(0);
+        let json = json();
+        assert_eq!(json["removed"].as_array().expect("a list").len(), count);
+    }
+    let key = scratch.path("key.asc");
+    let gpg = format!(
+        "export GNUPGHOME=$(mktemp -d /tmp/gXXXXXX) && gpg --batch --quiet --passphrase '' \
+         --quick-generate-key Me ed25519 sign never && gpg --armor --export >'{}' && \
+         gpgconf --kill all && rm -r \"$GNUPGHOME\"",
+        key.display()
+    );
+    tool("sh", &["-c", &gpg]).expect(0);
+    let line = format!(
+        "\"$0\" images trust '{}' --json >../out.json",
+        key.display()
+    );
+    for (answer, count) in [("n", 0), ("y", 1)] {
+        let steps = format!(r#"[["(?s)[0-9A-F]{{40}}.*Is this", "raw", "{answer}"]]"#);
+        answered(&scratch, &line, &steps).expect(0);
+        assert_eq!(json().as_array().expect("a list").len(), count);
+    }
+    let fingerprint = json()[0]["fingerprint"].as_str().expect("text").to_owned();
+    let run = scratch.cardmint(&["images", "trust", "--remove", &fingerprint, "--json"]);
+    assert_eq!(run.expect(0).json(), serde_json::json!([]));
 }
 
 /// Whichever directory the image is in and the cluster will be in, Enter takes the image

@@ -11,6 +11,7 @@
 //!
 //! [`prune`]: super::super::prune
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ pub struct Note {
     /// What it was fetched for: names, or addresses that led to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<String>,
+    /// When it was last found to be what each of these stands for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answered: BTreeMap<String, Timestamp>,
     /// Release date, where a list or its name tells: `2026-06-18`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released: Option<String>,
@@ -64,6 +68,9 @@ pub struct Note {
     /// Whose signature it bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signed>,
+    /// Whether nobody has come to the end of looking for that since it arrived.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unvouched: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) etag: Option<String>,
     /// State of the file when its digest was last taken.
@@ -108,9 +115,11 @@ impl Note {
             len: metadata.len(),
             arrived: Timestamp::now(),
             asked: Vec::new(),
+            answered: BTreeMap::new(),
             released: None,
             promised_by: None,
             signature: None,
+            unvouched: true,
             etag: None,
             stamp: Stamp::of(&metadata),
         })
@@ -206,12 +215,28 @@ impl Stored {
     /// # Errors
     /// As [`Stored::is_intact`].
     pub fn is_intact_throughout(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
-        self.note.stamp = None;
-        let is_intact = self.is_intact(interrupt)?;
-        if !is_intact {
-            drop(self.write_note());
+        self.without_use(|stored| {
+            stored.note.stamp = None;
+            let found = stored.is_intact(interrupt);
+            if !matches!(found, Ok(true) | Err(BaseError::Interrupted(_))) {
+                drop(stored.write_note());
+            }
+            found
+        })
+    }
+
+    /// Does what writes the note and is no use of the image: it is pruned no later for it.
+    fn without_use<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let last_used = self.last_used();
+        let done = act(self);
+        self.note_use(last_used);
+        done
+    }
+
+    fn note_use(&self, time: SystemTime) {
+        if let Ok(file) = File::options().append(true).open(self.dir.join(NOTE)) {
+            drop(file.set_modified(time));
         }
-        Ok(is_intact)
     }
 
     /// Removes it from the disk; not another that took its place meanwhile.
@@ -288,10 +313,8 @@ impl ImageStore {
         // A day more or less is all the same.
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let now = SystemTime::now();
-        if now.duration_since(stored.last_used()).unwrap_or(DAY) >= DAY
-            && let Ok(file) = File::options().append(true).open(stored.dir.join(NOTE))
-        {
-            drop(file.set_modified(now));
+        if now.duration_since(stored.last_used()).unwrap_or(DAY) >= DAY {
+            stored.note_use(now);
         }
     }
 
@@ -300,8 +323,10 @@ impl ImageStore {
     pub fn doubt(&self, name: &str) {
         for mut stored in self.all().unwrap_or_default() {
             if stored.note.name == name {
-                stored.note.stamp = None;
-                drop(stored.note.write(&stored.dir));
+                stored.without_use(|stored| {
+                    stored.note.stamp = None;
+                    drop(stored.write_note());
+                });
             }
         }
     }

@@ -40,7 +40,7 @@ pub enum ImageError {
         source: FetchError,
     },
     /// Its signature is not good, or there is none and one is required.
-    #[error("{name}: {source}. It is not used{}", thrown_away(*.removed))]
+    #[error("{name} is not used{}", thrown_away(*.removed))]
     Signature {
         /// File name.
         name: String,
@@ -65,6 +65,13 @@ pub enum ImageError {
         /// What is wrong with it.
         what: String,
     },
+    /// The list that names are looked up in, which somebody chose, is not to be had. Its
+    /// publisher's own is not asked instead: whoever has a mirror has a reason.
+    #[error(
+        "the list of images that CARDMINT_OS_LIST names is not to be had; correct that address, or \
+         unset it"
+    )]
+    OwnList(#[source] Box<ImageError>),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(SignatureError),

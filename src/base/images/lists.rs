@@ -26,6 +26,8 @@ struct Kept {
     url: String,
     etag: Option<String>,
     arrived: Timestamp,
+    /// Of the list itself: a bit that flips on the disk may be one of an image's digest.
+    sha256: Sha256Digest,
 }
 
 /// Reads lists.
@@ -121,7 +123,9 @@ impl Lists<'_> {
     fn kept(&self, url: &str) -> Option<(Kept, Vec<u8>)> {
         let (about, body) = self.paths(url).ok()?;
         let kept: Kept = serde_json::from_slice(&fs::read(about).ok()?).ok()?;
-        (kept.url == url).then_some((kept, fs::read(body).ok()?))
+        let bytes = fs::read(body).ok()?;
+        let is_it = kept.url == url && kept.sha256 == Sha256Digest::of(&bytes);
+        is_it.then_some((kept, bytes))
     }
 
     fn keep(&self, url: &str, etag: Option<String>, bytes: &[u8]) -> io::Result<()> {
@@ -135,6 +139,7 @@ impl Lists<'_> {
             url: url.to_owned(),
             etag,
             arrived: Timestamp::now(),
+            sha256: Sha256Digest::of(bytes),
         };
         for (path, bytes) in [(body, bytes), (about, &serde_json::to_vec(&kept)?)] {
             whole::write(&path, bytes, 0o600)?;

@@ -4,6 +4,7 @@
 //! What is here is used without asking the network: a cluster built twice is built on
 //! the same base. Only where a newer one is asked for, lists are read again.
 
+mod choose;
 mod error;
 mod lists;
 mod resolve;
@@ -12,6 +13,9 @@ mod vouch;
 
 use std::cell::OnceCell;
 
+use jiff::Timestamp;
+
+pub use self::choose::current;
 pub use self::error::ImageError;
 use self::lists::Lists;
 use self::resolve::{Found, Origin};
@@ -56,6 +60,11 @@ impl Source {
 }
 
 impl Source {
+    /// Whether it is one release for ever, however many follow.
+    fn is_of_date(&self) -> bool {
+        matches!(self, Self::Name(name) if name.date.is_some())
+    }
+
     /// What is noted of an image that was fetched for this; the date is noted apart.
     fn key(&self) -> String {
         match self {
@@ -119,6 +128,7 @@ pub struct Images<'a> {
     store: ImageStore,
     keys: Keyring,
     os_list: String,
+    has_own_list: bool,
     settings: Settings,
     client: OnceCell<Client>,
     sink: &'a dyn Sink,
@@ -143,6 +153,7 @@ impl<'a> Images<'a> {
             store: ImageStore::open(cache)?,
             cache,
             keys,
+            has_own_list: os_list.is_some(),
             os_list: os_list.unwrap_or_else(|| Catalogue::builtin().os_list().to_owned()),
             settings,
             client: OnceCell::new(),
@@ -210,11 +221,7 @@ impl<'a> Images<'a> {
             .into_iter()
             .filter(|stored| self.answers(stored, request))
             .collect();
-        // The one used before, or else the newest.
-        found.sort_by_key(|stored| {
-            let is_before = request.before.as_ref() == Some(&stored.note.name);
-            (is_before, stored.note.released.clone(), stored.note.arrived)
-        });
+        choose::sort(&mut found, request);
         while let Some(mut stored) = found.pop() {
             match stored.is_intact(self.interrupt) {
                 Ok(true) => return Ok(Some(stored)),
@@ -307,11 +314,11 @@ impl<'a> Images<'a> {
         if !found.promise.is_none() || request.sha256.is_some() {
             return Ok(None);
         }
-        for mut stored in self.store.all()? {
-            if stored.note.url == found.url
-                && stored.etag().is_some()
-                && stored.is_intact(self.interrupt).unwrap_or(false)
-            {
+        let mut all = self.store.all()?;
+        all.retain(|stored| stored.note.url == found.url && stored.etag().is_some());
+        choose::sort(&mut all, request);
+        while let Some(mut stored) = all.pop() {
+            if stored.is_intact(self.interrupt).unwrap_or(false) {
                 return Ok(Some(stored));
             }
         }
@@ -329,7 +336,10 @@ impl<'a> Images<'a> {
         let note = &mut stored.note;
         let asked = request.source.key();
         if !note.asked.contains(&asked) {
-            note.asked.push(asked);
+            note.asked.push(asked.clone());
+        }
+        if !request.source.is_of_date() {
+            note.answered.insert(asked, Timestamp::now());
         }
         if found.released.is_some() {
             note.released.clone_from(&found.released);

@@ -90,8 +90,11 @@ impl Images<'_> {
                 return Err(error.into());
             }
             Err(error @ ImageError::Fetch(FetchError::Interrupted)) => return Err(error),
+            Err(error) if self.has_own_list => {
+                return Err(ImageError::OwnList(Box::new(error)));
+            }
             // The images themselves may be there all the same.
-            Err(_) => {}
+            Err(error) => self.notice(&format!("Going without a list of images: {error}.")),
         }
         match name.date {
             Some(date) => self.resolve_date(known, date),
@@ -235,7 +238,7 @@ fn check_digest(request: &Request, found: &Found) -> Result<(), ImageError> {
         None => String::new(),
     };
     Err(ImageError::Unknown(format!(
-        "`sha256` in the manifest is not that of {}{now}. Name the release that it belongs to, \
+        "the `sha256` that was given is not that of {}{now}. Name the release that it belongs to, \
          such as NAME@DATE, or give the sha256 of the current one",
         request.source
     )))

@@ -19,6 +19,17 @@ impl Images<'_> {
     /// again, or whose signature is required; unless it was checked before by a key
     /// that is still trusted.
     pub(super) fn vouch(&self, image: &mut Image, request: &Request) -> Result<(), ImageError> {
+        self.look_for_signature(image, request)?;
+        let stored = &mut image.stored;
+        if stored.note.unvouched {
+            stored.note.unvouched = false;
+            // Costs looking for it once more.
+            drop(stored.write_note());
+        }
+        Ok(())
+    }
+
+    fn look_for_signature(&self, image: &mut Image, request: &Request) -> Result<(), ImageError> {
         let required = request.require_signature;
         let trusted = self.keys.certificates().map_err(ImageError::Keys)?;
         let name = image.stored.note.name.clone();
@@ -33,7 +44,9 @@ impl Images<'_> {
             let by = |key: &Certificate| key.fingerprint() == signed.fingerprint;
             trusted.iter().any(by)
         });
-        if is_done || !(required || image.is_new || request.newest) {
+        // Whoever downloaded it may have been stopped meanwhile, or is about to look.
+        let is_new = image.is_new || image.stored.note.unvouched;
+        if is_done || !(required || is_new || request.newest) {
             return Ok(());
         }
         let error = match self.check_signature(image) {
@@ -43,7 +56,7 @@ impl Images<'_> {
         match error {
             ImageError::Signature {
                 name,
-                source: source @ SignatureError::Bad(_),
+                source: source @ SignatureError::Bad,
                 ..
             } => {
                 // Tampered with: nobody shall find it here.
@@ -73,7 +86,7 @@ impl Images<'_> {
         }
     }
 
-    fn notice(&self, message: &str) {
+    pub(super) fn notice(&self, message: &str) {
         self.sink.send(Event::Noticed { message });
     }
 

@@ -40,8 +40,8 @@ pub enum SignatureError {
     )]
     Stranger(String),
     /// The data is not what was signed.
-    #[error("its signature does not fit: it is damaged, or somebody changed it ({0})")]
-    Bad(String),
+    #[error("its signature does not fit: it is damaged, or somebody changed it")]
+    Bad,
     /// It could be forged, or its key could.
     #[error("its signature is too weak to prove anything: {0}")]
     Weak(String),

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
-use pgp::packet::{Signature, SignatureType};
+use pgp::packet::{KeyFlags, Signature, SignatureType};
 use pgp::ser::Serialize;
-use pgp::types::{KeyDetails, Tag, VerifyingKey};
+use pgp::types::{KeyDetails, SignedUser, Tag, VerifyingKey};
 
 use super::certificate::Certificate;
 use super::{SignatureError, Verified};
@@ -50,7 +50,7 @@ pub(crate) fn verify(
             let name = name.to_owned();
             return Err(SignatureError::Read { name, source });
         }
-        verified.map_err(|error| SignatureError::Bad(error.to_string()))?;
+        verified.map_err(|_| SignatureError::Bad)?;
         let made = i64::from(created(signature)?.as_secs());
         return Ok(Verified {
             fingerprint: certificate.fingerprint().to_owned(),
@@ -190,19 +190,14 @@ impl Maker<'_> {
         if key.details.revocation_signatures.iter().any(is_revoked) {
             return Err(void("its key was revoked"));
         }
-        let self_signatures = self_signatures(certificate);
-        check_time("key", primary, newest(&self_signatures, None), made)?;
+        let about = SelfSignatures::of(certificate)?;
+        check_time("key", primary, &about.lifetimes(), made)?;
         match self {
             Self::Primary => {
                 check_strength(primary)?;
-                // A key that says nothing may do everything.
-                let flags = newest(&self_signatures, None).map(Signature::key_flags);
-                let may_sign =
-                    flags.is_none_or(|flags| flags.sign() || flags == Default::default());
-                if may_sign {
-                    Ok(())
-                } else {
-                    Err(void("its key is not one that signs"))
+                match about.may_sign() {
+                    true => Ok(()),
+                    false => Err(void("its key is not one that signs")),
                 }
             }
             Self::Subkey(subkey) => check_subkey(certificate, subkey, made),
@@ -211,23 +206,64 @@ impl Maker<'_> {
 }
 
 /// What a key says of itself, as far as it can be verified.
-fn self_signatures(certificate: &Certificate) -> Vec<&Signature> {
-    let primary = &certificate.key.primary_key;
-    let details = &certificate.key.details;
-    let of_users = details.users.iter().flat_map(|user| {
-        let by_itself = |signature: &&Signature| {
-            is_by(signature, primary)
-                && signature
-                    .verify_certification(primary, Tag::UserId, &user.id)
-                    .is_ok()
+///
+/// Of each user id the newest word counts, and of the key as a whole the newest: one does
+/// not take back what the other says. GnuPG's `addrevoker` makes one of the key that tells
+/// nothing of its end.
+struct SelfSignatures<'a> {
+    of_users: Vec<&'a Signature>,
+    direct: Option<&'a Signature>,
+}
+
+impl<'a> SelfSignatures<'a> {
+    fn of(certificate: &'a Certificate) -> Result<Self, SignatureError> {
+        let primary = &certificate.key.primary_key;
+        let details = &certificate.key.details;
+        let newest_of = |user: &'a SignedUser| {
+            let by_itself = |signature: &&Signature| {
+                is_by(signature, primary)
+                    && signature
+                        .verify_certification(primary, Tag::UserId, &user.id)
+                        .is_ok()
+            };
+            newest(user.signatures.iter().filter(by_itself))
         };
-        user.signatures.iter().filter(by_itself)
-    });
-    let direct = details
-        .direct_signatures
-        .iter()
-        .filter(|signature| signature.verify_key(primary).is_ok());
-    of_users.chain(direct).collect()
+        let is_revocation =
+            |signature: &Signature| signature.typ() == Some(SignatureType::CertRevocation);
+        let (revoked, of_users): (Vec<_>, Vec<_>) = details
+            .users
+            .iter()
+            .filter_map(newest_of)
+            .partition(|signature| is_revocation(signature));
+        let direct = details
+            .direct_signatures
+            .iter()
+            .filter(|signature| signature.verify_key(primary).is_ok());
+        let found = Self {
+            of_users,
+            direct: newest(direct),
+        };
+        if found.of_users.is_empty() && found.direct.is_none() && !revoked.is_empty() {
+            return Err(void("all names of its key were revoked"));
+        }
+        Ok(found)
+    }
+
+    /// Those that tell how long the key lives: both, where both tell.
+    fn lifetimes(&self) -> Vec<&'a Signature> {
+        let tells = |signature: &&Signature| lifetime(signature).is_some();
+        let of_users = newest(self.of_users.iter().copied().filter(tells));
+        of_users.into_iter().chain(self.direct).collect()
+    }
+
+    /// A key that says nothing may do everything.
+    fn may_sign(&self) -> bool {
+        let tells = |signature: &&Signature| signature.key_flags() != KeyFlags::default();
+        let of_users = newest(self.of_users.iter().copied().filter(tells));
+        let direct = self.direct.filter(tells);
+        let mut both = of_users.into_iter().chain(direct);
+        both.all(|signature| signature.key_flags().sign())
+    }
 }
 
 fn check_subkey(
@@ -245,7 +281,11 @@ fn check_subkey(
     if of_type(SignatureType::SubkeyRevocation) {
         return Err(void("its subkey was revoked"));
     }
-    let Some(binding) = newest(&bound, Some(SignatureType::SubkeyBinding)) else {
+    let bindings = bound
+        .iter()
+        .copied()
+        .filter(|binding| binding.typ() == Some(SignatureType::SubkeyBinding));
+    let Some(binding) = newest(bindings) else {
         return Err(void("its subkey does not belong to the key"));
     };
     // Without the signing subkey's consent, anybody could adopt it.
@@ -257,38 +297,39 @@ fn check_subkey(
         return Err(void("its subkey is not one that signs"));
     }
     check_strength(&subkey.key)?;
-    check_time("subkey", &subkey.key, Some(binding), made)
+    check_time("subkey", &subkey.key, &[binding], made)
 }
 
 /// Whether a key was there, and not expired, at the time of a signature.
 fn check_time<K: VerifyingKey + Serialize>(
     what: &str,
     key: &K,
-    about: Option<&Signature>,
+    about: &[&Signature],
     made: SystemTime,
 ) -> Result<(), SignatureError> {
     let born: SystemTime = key.created_at().into();
     if made + SKEW < born {
         return Err(void(&format!("it is older than its {what}")));
     }
-    let lifetime = about.and_then(Signature::key_expiration_time);
-    if let Some(lifetime) = lifetime
-        && lifetime.as_secs() != 0
-        && made > born + Duration::from(lifetime)
-    {
+    let is_over = |lifetime: Duration| made > born + lifetime;
+    if about.iter().copied().filter_map(lifetime).any(is_over) {
         return Err(void(&format!("its {what} had expired when it was made")));
     }
     Ok(())
 }
 
-/// The newest of some signatures, of one type or any.
-fn newest<'a>(signatures: &[&'a Signature], typ: Option<SignatureType>) -> Option<&'a Signature> {
-    let of_type = |signature: &&&Signature| typ.is_none() || signature.typ() == typ;
-    signatures
-        .iter()
-        .filter(of_type)
-        .max_by_key(|signature| signature.created().map(pgp::types::Timestamp::as_secs))
-        .copied()
+/// How long a key lives, by what it says in this signature of itself.
+fn lifetime(about: &Signature) -> Option<Duration> {
+    let lifetime = about.key_expiration_time().map(Duration::from);
+    lifetime.filter(|lifetime| !lifetime.is_zero())
+}
+
+/// The newest of some signatures. Of two of the same second, the one that takes back.
+fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Signature> {
+    signatures.max_by_key(|signature| {
+        let made = signature.created().map(pgp::types::Timestamp::as_secs);
+        (made, signature.typ() == Some(SignatureType::CertRevocation))
+    })
 }
 
 fn created(signature: &Signature) -> Result<pgp::types::Timestamp, SignatureError> {

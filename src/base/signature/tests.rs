@@ -1,6 +1,7 @@
 //! Signatures as GnuPG makes them.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -59,6 +60,16 @@ impl Publisher {
         let output = self.command(args).output().expect("gpg is there");
         assert!(output.status.success(), "gpg {args:?}");
         output.stdout
+    }
+
+    /// The same, with what it reads from standard input.
+    fn gpg_with(&self, input: &[u8], args: &[&str]) {
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("gpg is there");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input).unwrap();
+        drop(stdin);
+        assert!(child.wait().unwrap().success(), "gpg {args:?}");
     }
 
     fn key(&self) -> Vec<u8> {
@@ -144,7 +155,7 @@ fn what_was_changed_is_found() {
     let publisher = Publisher::new("ed25519", "sign", "never");
     let signature = publisher.sign(&[]);
     let found = publisher.verify(&signature, b"an imagE");
-    assert!(matches!(found, Err(SignatureError::Bad(_))), "{found:?}");
+    assert!(matches!(found, Err(SignatureError::Bad)), "{found:?}");
     // Any bit of the signature itself.
     for at in [10, signature.len() / 2, signature.len() - 1] {
         let mut signature = signature.clone();
@@ -210,6 +221,58 @@ impl Publisher {
         self.gpg(&["--quick-set-expire", &self.fingerprint(), "never"]);
         self.sign(&["--faked-system-time", &faked(after.as_secs())])
     }
+}
+
+#[test]
+fn what_is_said_later_of_something_else_does_not_revive_a_key() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let publisher = Publisher::new("ed25519", "sign", "1d");
+    let fingerprint = publisher.fingerprint();
+    let later = ["--faked-system-time", &faked(60)];
+    let second = "Second <s@example.org>";
+    publisher.gpg(&[&later[..], &["--quick-add-uid", &fingerprint, second]].concat());
+    let of_both = publisher.key();
+    let much_later = ["--faked-system-time", &faked(120)];
+    let revoke = ["--quick-revoke-uid", &fingerprint, second];
+    publisher.gpg(&[&much_later[..], &revoke].concat());
+    let revoked = publisher.key();
+    // A signature of the key as a whole that tells nothing of its end.
+    let other = Publisher::new("ed25519", "sign", "never");
+    publisher.gpg_with(&other.key(), &["--import"]);
+    let edit = ["--command-fd", "0", "--edit-key", &fingerprint];
+    let answers = format!("addrevoker\n{}\ny\nsave\n", other.fingerprint());
+    publisher.gpg_with(answers.as_bytes(), &[&much_later[..], &edit].concat());
+    let appointed = publisher.gpg(&["--export", "--armor", &fingerprint]);
+    assert_ne!(appointed, revoked);
+    let sign_as = ["--local-user", &fingerprint];
+    let good = publisher.sign(&sign_as);
+    publisher.gpg(&["--quick-set-expire", &fingerprint, "never"]);
+    let late = publisher.sign(&[&sign_as[..], &["--faked-system-time", &faked(864_000)]].concat());
+    for key in [appointed, of_both, revoked] {
+        verify(&key, &good, DATA, SystemTime::now()).unwrap();
+        let found = verify(&key, &late, DATA, SystemTime::now() + 20 * day);
+        assert!(matches!(found, Err(SignatureError::Void(_))), "{found:?}");
+    }
+    // Its owner may revive it.
+    let extended = publisher.gpg(&["--export", "--armor", &fingerprint]);
+    verify(&extended, &late, DATA, SystemTime::now() + 20 * day).unwrap();
+}
+
+#[test]
+fn a_key_of_nobody_counts_no_more() {
+    let publisher = Publisher::new("ed25519", "sign", "never");
+    let (signature, fingerprint) = (publisher.sign(&[]), publisher.fingerprint());
+    let later = ["--faked-system-time", &faked(60)];
+    // GnuPG itself keeps the last one.
+    let second = "Second <s@example.org>";
+    publisher.gpg(&[&later[..], &["--quick-add-uid", &fingerprint, second]].concat());
+    let first = "Pub Lisher <p@example.org>";
+    publisher.gpg(&[&later[..], &["--quick-revoke-uid", &fingerprint, first]].concat());
+    publisher.verify(&signature, DATA).unwrap();
+    let only_first = ["--export-filter", "keep-uid=uid =~ Pub"];
+    let key = publisher.gpg(&[&only_first[..], &["--armor", "--export"]].concat());
+    let found = verify(&key, &signature, DATA, SystemTime::now());
+    assert!(matches!(found, Err(SignatureError::Void(_))), "{found:?}");
 }
 
 #[test]

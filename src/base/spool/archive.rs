@@ -1,7 +1,7 @@
 //! The one image in a zip.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use zip::read::ZipFile;
@@ -10,6 +10,10 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// More images than this are not named one by one.
 const MAX_NAMED: usize = 5;
+
+/// What may be read to find and read a directory: some 10,000 files. Each takes five times
+/// its bytes there in memory.
+const MAX_DIRECTORY: usize = 1 << 20;
 
 /// Why a zip gives no image.
 pub(super) enum ArchiveError {
@@ -27,6 +31,49 @@ impl From<ZipError> for ArchiveError {
             | ZipError::InvalidPassword => cannot_unpack(&error.to_string()),
             error => Self::Broken(error),
         }
+    }
+}
+
+/// Opens a zip, unless it has so many entries that they would take hundreds of megabytes of
+/// memory.
+pub(super) fn open(file: &File) -> Result<ZipArchive<&File>, ArchiveError> {
+    let mut bounded = Bounded {
+        file,
+        left: MAX_DIRECTORY,
+    };
+    let opened = ZipArchive::new(&mut bounded).map(drop);
+    if bounded.left == 0 {
+        return Err(ArchiveError::Unsuitable(
+            "the zip has no list of its files, or one of thousands; download it again, or unpack \
+             it yourself and give the .img"
+                .to_owned(),
+        ));
+    }
+    opened?;
+    Ok(ZipArchive::new(file)?)
+}
+
+/// A file that gives only so many bytes.
+struct Bounded<'a> {
+    file: &'a File,
+    left: usize,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::other("too much was read"));
+        }
+        let len = buf.len().min(self.left);
+        let n = self.file.read(&mut buf[..len])?;
+        self.left -= n;
+        Ok(n)
+    }
+}
+
+impl Seek for Bounded<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -139,7 +139,7 @@ impl Spooling<'_> {
             ArchiveError::Broken(error) => self.failed(&error.into(), 0),
             ArchiveError::Unsuitable(what) => self.unsuitable(what),
         };
-        let mut archive = zip::ZipArchive::new(file).map_err(|error| failed(error.into()))?;
+        let mut archive = archive::open(file).map_err(failed)?;
         archive::check_end(file, archive.comment()).map_err(|error| self.failed(&error, 0))?;
         let index = archive::find_image(&mut archive).map_err(failed)?;
         let mut entry = archive

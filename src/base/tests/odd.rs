@@ -53,6 +53,21 @@ fn a_pipe_or_a_character_device_is_refused_at_once() {
 }
 
 #[test]
+fn a_zip_of_very_many_files_is_refused_before_it_fills_the_memory() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("many.zip");
+    let file = File::create(&path).unwrap();
+    let script = "import sys, zipfile\n\
+                  with zipfile.ZipFile(sys.stdout.buffer, 'w') as zip:\n\
+                  \x20for n in range(20_000): zip.writestr(f'{n}.img', b'')\n";
+    let mut python = Command::new("python3");
+    let made = python.args(["-c", script]).stdout(file).status();
+    assert!(made.unwrap().success());
+    let error = bench.open(&path).unwrap_err().to_string();
+    assert!(error.contains("one of thousands"), "{error}");
+}
+
+#[test]
 fn a_large_dictionary_is_not_damage() {
     let bytes = sample(300_000, 1);
     let args = ["-0", "--lzma2=preset=0,dict=128MiB", "--block-size=100000"];

@@ -8,12 +8,12 @@ use crate::base::Cache;
 use crate::base::catalogue::{Catalogue, ImageName, KnownImage};
 use crate::base::images::{Request, Source};
 use crate::cli::ImagesFetchArgs;
+use crate::cluster::manifest::StandIn;
 use crate::cluster::node::ImageSource;
 use crate::cluster::{Cluster, Node};
 use crate::commands::workspace::MANIFEST;
 use crate::commands::{Context, Usage};
 use crate::exit::ExitCode;
-use crate::ui::ask::Terminal;
 
 pub(super) fn run(context: &mut Context<'_>, args: &ImagesFetchArgs) -> Result<ExitCode> {
     let requests = requests(context, args)?;
@@ -90,7 +90,7 @@ fn of_cluster(context: &Context<'_>) -> Result<Vec<Request>> {
             manifest.display()
         )));
     }
-    let cluster = Cluster::load(&manifest, &mut Terminal);
+    let cluster = Cluster::load(&manifest, &mut StandIn);
     context.interrupt.check()?;
     let cluster = cluster?;
     let mut requests: Vec<Request> = Vec::new();

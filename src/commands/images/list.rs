@@ -8,6 +8,7 @@ use super::{checked_by, open, to_json};
 use crate::base::Cache;
 use crate::base::catalogue::{Catalogue, Entry, KnownImage};
 use crate::base::fetch::{ImageStore, Stored};
+use crate::base::images::current;
 use crate::cli::ImagesListArgs;
 use crate::cluster::node::PRACTICE;
 use crate::commands::Context;
@@ -26,11 +27,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesListArgs) -> Result<Ex
 fn names(context: &mut Context<'_>, cache: &Cache, as_json: bool) -> Result<ExitCode> {
     let here = ImageStore::open(cache)?.all()?;
     let catalogue = Catalogue::builtin();
-    let newest = |image: &KnownImage| {
-        here.iter()
-            .filter(|stored| stored.note.asked.iter().any(|name| name == image.name()))
-            .max_by(|a, b| a.note.released.cmp(&b.note.released))
-    };
+    let newest = |image: &KnownImage| current(&here, image.name());
     if as_json {
         let names: Vec<_> = catalogue
             .images()

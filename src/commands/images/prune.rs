@@ -1,5 +1,6 @@
 //! `cardmint images prune`: makes room.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -22,26 +23,17 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<E
     let cache = Cache::open_default()?;
     let items = prune::items(&cache)?;
     let chosen = prune::choose(items, SystemTime::now(), &limits(args));
-    let total: u64 = chosen.iter().map(|item| item.len).sum();
-    if !args.json {
-        if chosen.is_empty() {
-            context.tell("There is nothing to remove.")?;
-            return Ok(ExitCode::Done);
-        }
-        show(context, &chosen)?;
+    if chosen.is_empty() && !args.json {
+        context.tell("There is nothing to remove.")?;
+        return Ok(ExitCode::Done);
     }
-    if !args.dry_run && !args.yes && !chosen.is_empty() {
-        if !ask::can_ask() {
-            bail!(Usage(
-                "nobody is there to be asked: add --yes, or --dry-run to see what would go".into()
-            ));
-        }
-        // Whoever answers must have seen them.
-        context.out.flush()?;
-        if !ask::confirm(&format!("Remove these, {} in all?", HumanBytes(total)))? {
-            context.tell("Nothing was removed.")?;
-            return Ok(ExitCode::Done);
-        }
+    let chosen = match leave(context, args, &chosen)? {
+        true => chosen,
+        false => Vec::new(),
+    };
+    if chosen.is_empty() && !args.json {
+        context.tell("Nothing was removed.")?;
+        return Ok(ExitCode::Done);
     }
     let mut removed = Vec::new();
     let mut in_use = Vec::new();
@@ -72,6 +64,32 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<E
     Ok(ExitCode::Done)
 }
 
+/// Shows what would go, and asks where that is to be asked.
+fn leave(context: &mut Context<'_>, args: &ImagesPruneArgs, chosen: &[Item]) -> Result<bool> {
+    let asks = !args.dry_run && !args.yes && !chosen.is_empty();
+    // Standard output is for programs where they asked for it.
+    let mut stderr = anstream::stderr();
+    let out: &mut dyn Write = match args.json {
+        true => &mut stderr,
+        false => context.out,
+    };
+    if asks || !args.json {
+        show(out, chosen)?;
+    }
+    if !asks {
+        return Ok(true);
+    }
+    if !ask::can_ask() {
+        bail!(Usage(
+            "nobody is there to be asked: add --yes, or --dry-run to see what would go".into()
+        ));
+    }
+    // Whoever answers must have seen them.
+    out.flush()?;
+    let total: u64 = chosen.iter().map(|item| item.len).sum();
+    ask::confirm(&format!("Remove these, {} in all?", HumanBytes(total)))
+}
+
 fn limits(args: &ImagesPruneArgs) -> Limits {
     let days = match (args.all, args.unused_for, args.max_size) {
         (true, ..) => Some(0),
@@ -84,7 +102,7 @@ fn limits(args: &ImagesPruneArgs) -> Limits {
     }
 }
 
-fn show(context: &mut Context<'_>, items: &[Item]) -> Result<()> {
+fn show(out: &mut dyn Write, items: &[Item]) -> Result<()> {
     let mut table = plain_table();
     table.set_header(["", "what", "size", "last used"]);
     for item in items {
@@ -102,7 +120,7 @@ fn show(context: &mut Context<'_>, items: &[Item]) -> Result<()> {
             ago(item.last_used),
         ]);
     }
-    writeln!(context.out, "{}", drawn(&table, []))?;
+    writeln!(out, "{}", drawn(&table, []))?;
     Ok(())
 }
 

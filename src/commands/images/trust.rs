@@ -1,7 +1,7 @@
 //! `cardmint images trust`: whose signatures count.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +21,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesTrustArgs) -> Result<E
     let keys = Keyring::open_default()?;
     match (&args.key, &args.remove) {
         (Some(path), _) => trust(context, args, &keys, path),
-        (None, Some(fingerprint)) => remove(context, &keys, fingerprint),
+        (None, Some(fingerprint)) => remove(context, args, &keys, fingerprint),
         (None, None) => list(context, args, &keys),
     }
 }
@@ -44,25 +44,12 @@ fn trust(
         SignatureError::SecretKey(_) => anyhow::Error::new(Refused(error.to_string())),
         error => Usage(error.to_string()).into(),
     })?;
-    if !args.json {
-        for key in &found {
-            writeln!(context.out, "{}", describe(key))?;
+    if !leave(context, args, &found)? {
+        if args.json {
+            return print_json(context, &[]);
         }
-    }
-    if !args.yes {
-        if !ask::can_ask() {
-            bail!(Usage(
-                "nobody is there to be asked: compare the fingerprint with the publisher's, and \
-                 add --yes"
-                    .into()
-            ));
-        }
-        // Whoever answers must have seen it.
-        context.out.flush()?;
-        if !ask::confirm("Is this the fingerprint that the publisher gives?")? {
-            context.tell("It is not trusted.")?;
-            return Ok(ExitCode::Done);
-        }
+        context.tell("It is not trusted.")?;
+        return Ok(ExitCode::Done);
     }
     for key in &found {
         keys.import(key)?;
@@ -75,11 +62,47 @@ fn trust(
     Ok(ExitCode::Done)
 }
 
-fn remove(context: &mut Context<'_>, keys: &Keyring, fingerprint: &str) -> Result<ExitCode> {
+/// Shows whose keys they are, and asks where that is to be asked.
+fn leave(context: &mut Context<'_>, args: &ImagesTrustArgs, found: &[Certificate]) -> Result<bool> {
+    // Standard output is for programs where they asked for it.
+    let mut stderr = anstream::stderr();
+    let out: &mut dyn Write = match args.json {
+        true => &mut stderr,
+        false => context.out,
+    };
+    if !args.yes || !args.json {
+        for key in found {
+            writeln!(out, "{}", describe(key))?;
+        }
+    }
+    if args.yes {
+        return Ok(true);
+    }
+    if !ask::can_ask() {
+        bail!(Usage(
+            "nobody is there to be asked: compare the fingerprint with the publisher's, and add \
+             --yes"
+                .into()
+        ));
+    }
+    // Whoever answers must have seen it.
+    out.flush()?;
+    ask::confirm("Is this the fingerprint that the publisher gives?")
+}
+
+fn remove(
+    context: &mut Context<'_>,
+    args: &ImagesTrustArgs,
+    keys: &Keyring,
+    fingerprint: &str,
+) -> Result<ExitCode> {
     if !keys.remove(fingerprint)? {
         bail!(Usage(format!(
             "no key {fingerprint} is trusted; `cardmint images trust` lists those that are"
         )));
+    }
+    if args.json {
+        return print_json(context, &keys.certificates()?);
     }
     context.tell("Its signatures no longer count.")?;
     Ok(ExitCode::Done)

@@ -4,45 +4,57 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::{checked_by, open, to_json};
-use crate::base::Cache;
 use crate::base::fetch::Stored;
+use crate::base::{BaseError, Cache};
 use crate::cli::ImagesVerifyArgs;
-use crate::commands::{Context, Usage};
+use crate::commands::{Context, Usage, told};
 use crate::exit::ExitCode;
+use crate::interrupt::Interrupt;
 
 pub(super) fn run(context: &mut Context<'_>, args: &ImagesVerifyArgs) -> Result<ExitCode> {
     let cache = Cache::open_default()?;
     let mut all = open(context, &cache)?.store().all()?;
-    all.retain(|stored| is_meant(stored, &args.images));
-    if all.is_empty() && !args.images.is_empty() {
+    let is_here = |name: &&String| all.iter().any(|stored| is_meant(stored, name));
+    let missing: Vec<&str> = args
+        .images
+        .iter()
+        .filter(|name| !is_here(name))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
         bail!(Usage(format!(
             "no such image is here: {}. `cardmint images list` shows what is",
-            args.images.join(", ")
+            missing.join(", ")
         )));
+    }
+    if !args.images.is_empty() {
+        all.retain(|stored| args.images.iter().any(|name| is_meant(stored, name)));
     }
     let mut codes = Vec::new();
     let mut report = Vec::new();
     for stored in &mut all {
-        let is_intact = stored.is_intact_throughout(&context.interrupt)?;
-        codes.push(match is_intact {
-            true => ExitCode::Done,
-            false => ExitCode::Different,
+        let problem = problem(stored, &context.interrupt)?;
+        codes.push(match problem {
+            None => ExitCode::Done,
+            Some(_) => ExitCode::Different,
         });
         let mut json = to_json(stored);
-        json["intact"] = is_intact.into();
+        json["intact"] = problem.is_none().into();
+        json["problem"] = problem.clone().into();
         report.push(json);
         if args.json {
             continue;
         }
-        if is_intact {
-            let checked = checked_by(&stored.note).join("; ");
-            writeln!(context.out, "{}: intact. {checked}", stored.note.name)?;
-        } else {
-            writeln!(
+        let name = &stored.note.name;
+        match problem {
+            None => {
+                let checked = checked_by(&stored.note).join("; ");
+                writeln!(context.out, "{name}: intact. {checked}")?;
+            }
+            Some(problem) => writeln!(
                 context.out,
-                "{}: DAMAGED, its bytes are not what arrived. Its next use fetches it again",
-                stored.note.name
-            )?;
+                "{name}: DAMAGED, {problem}. Its next use fetches it again"
+            )?,
         }
     }
     if args.json {
@@ -53,8 +65,17 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesVerifyArgs) -> Result<
     Ok(ExitCode::merge(codes))
 }
 
-fn is_meant(stored: &Stored, names: &[String]) -> bool {
+/// What is wrong with an image. A disk that rots may refuse to read it at all.
+fn problem(stored: &mut Stored, interrupt: &Interrupt) -> Result<Option<String>> {
+    match stored.is_intact_throughout(interrupt) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some("its bytes are not what arrived".to_owned())),
+        Err(error @ BaseError::Interrupted(_)) => Err(error.into()),
+        Err(error) => Ok(Some(format!("it cannot be read: {}", told(&error.into())))),
+    }
+}
+
+fn is_meant(stored: &Stored, name: &String) -> bool {
     let note = &stored.note;
-    let is_it = |name: &String| note.name.contains(name.as_str()) || note.asked.contains(name);
-    names.is_empty() || names.iter().any(is_it)
+    note.name.contains(name.as_str()) || note.asked.contains(name)
 }

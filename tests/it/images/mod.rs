@@ -1,5 +1,7 @@
 //! From a name to verified bytes, over a network that misbehaves.
 
+/// Which image is meant, where there are several.
+mod choice;
 /// Lists, addresses, cuts, kills and proxies.
 mod network;
 /// Digests and signatures that hold, or do not.
@@ -269,6 +271,82 @@ fn prune_shows_what_it_frees_and_frees_it() {
     assert_eq!(here["here"], json!([]));
     publisher.run(&["build", "--format", "img.xz"]).expect(0);
     assert_eq!(publisher.downloads(), 2);
+}
+
+#[test]
+fn what_has_lost_its_note_can_be_removed() {
+    let scratch = Scratch::new();
+    let lost = scratch.path("cache/cardmint/images").join("0a".repeat(32));
+    fs::create_dir_all(&lost).expect("a directory");
+    fs::write(lost.join("note.json"), "{").expect("a note");
+    fs::write(lost.join("lost.img"), "an image").expect("an image");
+    let run = scratch.cardmint(&["images", "prune", "--all", "--yes"]);
+    let run = run.expect(0);
+    assert!(run.stdout.contains("lost.img"), "{}", run.stdout);
+    assert!(!lost.exists());
+}
+
+#[test]
+fn verify_reads_every_image_and_uses_none() {
+    let publisher = Publisher::new();
+    let other = base("trixie-arm64");
+    publisher.serve("/other.img", Answer::content(Content::file(&other)));
+    let other = publisher.server.url("/other.img");
+    publisher
+        .run(&["images", "fetch", "raspios-lite-arm64", &other])
+        .expect(0);
+    let run = publisher
+        .run(&["images", "verify", "other.img", "nosuch", "other"])
+        .expect(2);
+    run.says(&["no such image is here: nosuch."]);
+    let here = publisher.run(&["images", "list", "--json"]).expect(0);
+    let here = here.json()["here"].clone();
+    let paths = here.as_array().expect("images").iter();
+    let paths: Vec<&Path> = paths
+        .map(|image| Path::new(image["path"].as_str().expect("a path")))
+        .collect();
+    // One that cannot be read is damaged, and so may others be.
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(200 * 24 * 60 * 60);
+    for path in &paths {
+        fs::remove_file(path).expect("an image");
+        fs::create_dir(path).expect("a directory");
+        let note = fs::File::options()
+            .append(true)
+            .open(path.with_file_name("note.json"));
+        note.and_then(|note| note.set_modified(long_ago))
+            .expect("a note");
+    }
+    let run = publisher.run(&["images", "verify", "--json"]).expect(4);
+    let json = run.json();
+    for image in [&json[0], &json[1]] {
+        let problem = image["problem"].as_str().expect("text");
+        assert!(problem.contains("it cannot be read: "), "{problem}");
+        assert_eq!(image["intact"], false);
+    }
+    let run = publisher.run(&["images", "verify", "other"]).expect(4);
+    assert!(
+        run.stdout.contains("other.img: DAMAGED, it cannot be read"),
+        "{}",
+        run.stdout
+    );
+    // Nor was that a use of them.
+    let run = publisher.run(&["images", "prune", "--dry-run"]).expect(0);
+    assert_eq!(
+        run.stdout.matches("200 days ago").count(),
+        2,
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn what_is_fetched_for_a_cluster_needs_no_passphrase() {
+    let wifi = "\n[wifi]\nssid = \"home\"\ncountry = \"PT\"\n";
+    let scratch = Scratch::cluster("trixie-arm64", |text| text + wifi);
+    scratch
+        .cardmint(&["images", "fetch"])
+        .expect(2)
+        .says(&["names only images that are files here"]);
 }
 
 #[test]

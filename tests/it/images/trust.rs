@@ -167,6 +167,45 @@ fn signatures_are_checked_by_keys_that_are_trusted() {
 }
 
 #[test]
+fn a_check_that_was_cut_short_is_made_by_the_next_run() {
+    let publisher = Publisher::new();
+    let key = sign(&publisher);
+    let signature = fs::read(format!("{}.sig", publisher.image.display())).expect("a signature");
+    let side = format!("{PATH}.sig");
+    publisher
+        .run(&["images", "trust", key.to_str().expect("UTF-8"), "--yes"])
+        .expect(0);
+    let mut bytes = fs::read(&publisher.image).expect("an image");
+    bytes.extend([0; 4]);
+    fs::write(&publisher.image, bytes).expect("an image");
+    publisher.serve(PATH, Answer::content(Content::file(&publisher.image)));
+    publisher.release(&publisher.image, PATH, "2026-06-18");
+    publisher.cluster("raspios-lite-arm64");
+    let silence = Answer::bytes(signature.clone()).stall_after(0);
+    publisher.serve(&side, silence);
+    let mut child = publisher.command(&["plan"]).spawn().expect("cardmint");
+    let arrived = publisher.scratch.path("cache/cardmint/images");
+    let arrived = arrived.join(sha256(&publisher.image));
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !arrived.exists() && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("kill -9");
+    child.wait().expect("an end");
+    assert!(publisher.stored().exists());
+    publisher.serve(&side, Answer::bytes(signature));
+    publisher.run(&["plan"]).expect(3).says(&[&format!(
+        "error: {FILE} is not used, and was thrown away: its signature does not fit: it is \
+             damaged, or somebody changed it\n"
+    )]);
+    let here = publisher
+        .run(&["images", "list", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(here["here"], json!([]));
+}
+
+#[test]
 fn what_rots_in_the_cache_is_noticed_and_fetched_again() {
     let publisher = Publisher::new();
     publisher
