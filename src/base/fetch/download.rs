@@ -9,7 +9,7 @@ use sha2::Digest as _;
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
-use super::answer::{is_passing, parse_content_range, retry_after};
+use super::answer::{content_range, is_passing, retry_after};
 use super::arrival::Arrival;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 use super::partial::{Head, Partial};
@@ -24,6 +24,11 @@ const PIECE_LEN: usize = 256 << 10;
 const MAX_LEN: u64 = 64 << 30;
 /// Bytes that a download leaves free on the disk.
 const RESERVE: u64 = 64 << 20;
+
+/// Whether two say the same, where both say something.
+fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
 
 /// A download under way.
 pub(super) struct Download<'a> {
@@ -221,18 +226,38 @@ impl Download<'_> {
 
     /// Whether an answer is the rest of what is there.
     fn goes_on(&self, response: &Response<Body>) -> bool {
-        let headers = response.headers();
-        let Some((from, total)) = header_text(headers, header::CONTENT_RANGE)
-            .as_deref()
-            .and_then(parse_content_range)
-        else {
+        let Some((from, total)) = content_range(response) else {
             return false;
         };
-        let etag = header_text(headers, header::ETAG);
         let known = &self.partial.head;
+        let found =
+            [header::ETAG, header::LAST_MODIFIED].map(|name| header_text(response.headers(), name));
+        let [etag, last_modified] = &found;
+        // Not every server heeds If-Range; where no digest tells, it must say itself
+        // that this is the rest of the same.
+        let is_vouched_for = self.partial.len == 0
+            || !self.wanted.promise.is_none()
+            || found
+                .iter()
+                .flatten()
+                .any(|own| Some(&**own) == known.validator());
         from == self.partial.len
-            && (total.is_none() || known.len.is_none() || total == known.len)
-            && (etag.is_none() || known.etag.is_none() || etag == known.etag)
+            && is_vouched_for
+            && agree(&total, &known.len)
+            && agree(etag, &known.etag)
+            && agree(last_modified, &known.last_modified)
+            && self.whole_len(response).is_some()
+    }
+
+    /// Bytes that the whole file has, as far as an answer, an earlier one, or who wants
+    /// it tells. A part may be smaller than was asked for (RFC 9110, 15.3.7), so that its
+    /// own length says nothing.
+    fn whole_len(&self, response: &Response<Body>) -> Option<u64> {
+        let told = match response.status() {
+            StatusCode::PARTIAL_CONTENT => content_range(response).and_then(|(_, total)| total),
+            _ => response.body().content_length(),
+        };
+        told.or(self.partial.head.len).or(self.wanted.len)
     }
 
     /// Takes the bytes of an answer, from where the file ends.
@@ -241,11 +266,11 @@ impl Download<'_> {
         response: Response<Body>,
         progress: &mut Progress,
     ) -> Result<Attempt, FetchError> {
-        let total = response
-            .body()
-            .content_length()
-            .map(|len| self.partial.len + len)
-            .or(self.partial.head.len);
+        let total = self.whole_len(&response);
+        let len = header_text(response.headers(), header::CONTENT_LENGTH);
+        if total == Some(0) || (self.partial.len == 0 && len.as_deref() == Some("0")) {
+            return Err(FetchError::Empty(self.wanted.url.clone()));
+        }
         self.check_len(total)?;
         self.check_space(total)?;
         if self.partial.len == 0 {
@@ -275,11 +300,10 @@ impl Download<'_> {
                 }
             };
             if n == 0 {
-                return Ok(match total {
-                    Some(total) if self.partial.len < total => {
-                        Attempt::Broken("the connection was cut".to_owned(), None)
-                    }
-                    _ => Attempt::Complete,
+                // Where nobody tells how much there is, there is a byte at least.
+                return Ok(match self.partial.len < total.unwrap_or(1) {
+                    true => Attempt::Broken("the connection was cut".to_owned(), None),
+                    false => Attempt::Complete,
                 });
             }
             self.take(&piece[..n], progress)?;

@@ -95,6 +95,9 @@ pub enum FetchError {
         /// Bytes that the server has.
         found: u64,
     },
+    /// A file without a byte.
+    #[error("{0} is empty, which no image is; check the address")]
+    Empty(String),
     /// More than any image has.
     #[error("{url} goes on after {}; that is no image", HumanBytes(*.limit))]
     TooLong {

@@ -174,7 +174,7 @@ impl Fetching<'_> {
             Err(error) => {
                 if matches!(
                     error,
-                    FetchError::Mismatch { .. } | FetchError::TooLong { .. }
+                    FetchError::Mismatch { .. } | FetchError::TooLong { .. } | FetchError::Empty(_)
                 ) {
                     partial.discard();
                 }

@@ -223,3 +223,47 @@ fn two_that_want_the_same_download_it_once() {
     assert_eq!(outcomes.iter().filter(arrived).count(), 1);
     assert_eq!(server.sent("/a.img"), len);
 }
+
+/// A server over https at which nobody promises anything, and what to ask of it.
+fn unpromised(answer: Answer) -> (Server, Bench, Wanted) {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    server.serve("/a.img", answer);
+    let wanted = Wanted {
+        url: server.url("/a.img"),
+        name: "a.img".to_owned(),
+        ..Wanted::default()
+    };
+    (server, Bench::trusting(Some(&authority)), wanted)
+}
+
+#[test]
+fn a_part_that_is_smaller_than_asked_for_is_not_taken_for_the_rest() {
+    let answer = Answer::content(noise(4 * MIB));
+    let (server, bench, wanted) = unpromised(answer.cut_after(MIB).becomes(
+        // Of it come three parts.
+        Answer::content(noise(4 * MIB)).shorten_ranges(MIB),
+    ));
+    let stored = bench.arrives(&wanted);
+    assert_eq!(stored.note.sha256, digest_of(&noise(4 * MIB)));
+    let from: Vec<_> = server.asks().iter().map(|ask| ask.from).collect();
+    assert_eq!(from, [None, Some(MIB), Some(2 * MIB), Some(3 * MIB)]);
+}
+
+#[test]
+fn the_rest_of_another_file_of_the_same_length_is_not_taken_for_it() {
+    const OLD: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
+    const NEW: &str = "Tue, 02 Jun 2026 00:00:00 GMT";
+    let content = |seed| Content::Noise { seed, len: 4 * MIB };
+    let answer = |seed| Answer::content(content(seed)).etag(None).ignore_if_range();
+    let dated = |seed, date| answer(seed).header("Last-Modified", date);
+    for new in [dated(8, NEW), answer(8)] {
+        let (_server, bench, wanted) = unpromised(dated(7, OLD).cut_after(MIB).becomes(new));
+        let stored = bench.arrives(&wanted);
+        assert_eq!(stored.note.sha256, digest_of(&content(8)));
+    }
+    // One that does say that it is still the same need not send all once more.
+    let (server, bench, wanted) = unpromised(dated(7, OLD).cut_after(MIB).becomes(dated(7, OLD)));
+    bench.arrives(&wanted);
+    assert_eq!(server.sent("/a.img"), 4 * MIB);
+}
