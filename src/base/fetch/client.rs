@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::http::{HeaderMap, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, ResponseExt as _};
 
 use super::FetchError;
+use super::address::parse;
 use crate::interrupt::Interrupt;
 
 /// How the network is used.
@@ -176,34 +177,6 @@ impl Client {
             get = get.header(header::IF_NONE_MATCH, etag);
         }
         get.call().map_err(|error| trouble(request.url, error))
-    }
-}
-
-/// An address that can be asked: http or https, with a host and no password, which
-/// would end up in messages and in the cache.
-pub(super) fn parse(url: &str) -> Result<Uri, FetchError> {
-    let wrong = |what: &str| FetchError::NotAnAddress {
-        url: without_password(url),
-        what: what.to_owned(),
-    };
-    let uri: Uri = url.parse().map_err(|_| wrong("it cannot be read"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(wrong("it does not begin with https://"));
-    }
-    match uri.authority() {
-        None => Err(wrong("it names no host")),
-        Some(authority) if authority.as_str().contains('@') => Err(wrong(
-            "passwords do not belong into addresses, which are shown and kept",
-        )),
-        Some(_) => Ok(uri),
-    }
-}
-
-/// The address as it may be shown.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
     }
 }
 

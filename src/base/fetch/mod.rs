@@ -4,6 +4,7 @@
 //! While it arrives it is hashed and decompressed, so that its first use need not
 //! read it again.
 
+mod address;
 mod answer;
 mod arrival;
 mod client;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::without_password;
+pub(crate) use address::{password_in, without_password};
 pub use client::{Client, Patience, Settings};
 pub use error::FetchError;
 pub use small::{Document, Small};
@@ -61,7 +62,7 @@ pub fn fetch(
     sink: &dyn Sink,
     interrupt: &Interrupt,
 ) -> Result<Fetched, FetchError> {
-    let uri = client::parse(&wanted.url)?;
+    let uri = address::parse(&wanted.url)?;
     if uri.scheme_str() != Some("https") && wanted.promise.is_none() {
         return Err(FetchError::Insecure(wanted.url.clone()));
     }

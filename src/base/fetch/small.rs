@@ -8,8 +8,9 @@ use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
 use super::FetchError;
+use super::address::parse;
 use super::answer::{is_passing, retry_after};
-use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble, parse};
+use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 
 use crate::interrupt::Interrupt;
 

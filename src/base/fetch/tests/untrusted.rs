@@ -159,7 +159,11 @@ fn room_is_looked_for_before_anything_comes() {
 
 #[test]
 fn passwords_in_addresses_are_refused_and_not_repeated() {
-    for url in ["https://me:secret@example.org/a", "http://secret@h/a"] {
+    for url in [
+        "https://me:secret@example.org/a",
+        "http://secret@h/a",
+        "https://me:sec/secret@h/a",
+    ] {
         let wanted = Wanted {
             url: url.to_owned(),
             ..Wanted::default()
