@@ -116,8 +116,7 @@ struct Fetching<'a> {
 impl Fetching<'_> {
     /// The image in the store that has the digest promised, intact.
     fn find(&self) -> Result<Option<Stored>, FetchError> {
-        let published = self.wanted.promise.published;
-        let Some(mut stored) = published.and_then(|digest| self.store.get(&digest)) else {
+        let Some(mut stored) = self.find_promised()? else {
             return Ok(None);
         };
         match stored.is_intact(self.interrupt) {
@@ -138,6 +137,24 @@ impl Fetching<'_> {
     }
 
     /// The promised digest that an image in the store does not have, and what it has.
+    /// The image in the store whose digest is promised, as far as it is known: that of
+    /// its uncompressed bytes is noted where they were read.
+    fn find_promised(&self) -> Result<Option<Stored>, FetchError> {
+        let promise = self.wanted.promise;
+        if let Some(published) = promise.published {
+            return Ok(self.store.get(&published));
+        }
+        if let Some(stored) = promise.either.and_then(|either| self.store.get(&either)) {
+            return Ok(Some(stored));
+        }
+        let Some(wanted) = promise.either.or(promise.raw) else {
+            return Ok(None);
+        };
+        let all = self.store.all()?;
+        let is_it = |stored: &Stored| self.cache.raw_digest(&stored.path()) == Some(wanted);
+        Ok(all.into_iter().find(is_it))
+    }
+
     fn broken_by(
         &self,
         stored: &Stored,
