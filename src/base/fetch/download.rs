@@ -13,6 +13,7 @@ use super::answer::{content_range, is_passing, retry_after};
 use super::arrival::Arrival;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 use super::partial::{Head, Partial};
+use super::room::{self, RESERVE, SPARE};
 use super::{FetchError, Wanted};
 use crate::base::Sha256Digest;
 use crate::interrupt::Interrupt;
@@ -22,8 +23,6 @@ use crate::report::event::{Event, Sink};
 const PIECE_LEN: usize = 256 << 10;
 /// Where nobody says how long it is, what goes on after this is no image.
 const MAX_LEN: u64 = 64 << 30;
-/// Bytes that a download leaves free on the disk.
-const RESERVE: u64 = 64 << 20;
 
 /// Whether two say the same, where both say something.
 fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
@@ -151,6 +150,7 @@ impl Download<'_> {
             offset += n as u64;
         }
         self.partial.len = offset;
+        self.arrival.expect(self.partial.head.len);
         self.arrival.reached(&self.partial.file, offset);
         Ok(())
     }
@@ -272,7 +272,9 @@ impl Download<'_> {
             return Err(FetchError::Empty(self.wanted.url.clone()));
         }
         self.check_len(total)?;
-        self.check_space(total)?;
+        let needed = total.map(|total| total.saturating_sub(self.partial.len));
+        self.check_room(needed, needed.unwrap_or(0).saturating_add(RESERVE))?;
+        self.arrival.expect(total);
         if self.partial.len == 0 {
             let head = Head::new(
                 header_text(response.headers(), header::ETAG),
@@ -321,6 +323,11 @@ impl Download<'_> {
             .file
             .write_all_at(bytes, self.partial.len)
             .map_err(|error| self.cache_failed(error))?;
+        let (before, now) = (self.partial.len, self.partial.len + bytes.len() as u64);
+        if before / room::STEP != now / room::STEP {
+            let whole = self.partial.head.len;
+            self.check_room(whole.map(|whole| whole.saturating_sub(now)), SPARE)?;
+        }
         progress.hasher.update(bytes);
         self.partial.len += bytes.len() as u64;
         self.arrival.reached(&self.partial.file, self.partial.len);
@@ -362,24 +369,18 @@ impl Download<'_> {
         }
     }
 
-    fn check_space(&self, total: Option<u64>) -> Result<(), FetchError> {
-        let Some(total) = total else { return Ok(()) };
+    /// Makes sure that `least` bytes are free; `needed` are still to come, if that is known.
+    fn check_room(&self, needed: Option<u64>, least: u64) -> Result<(), FetchError> {
         let dir = self.partial.dir();
-        // A file system that does not tell is asked by writing.
-        let Ok(found) = rustix::fs::statvfs(dir) else {
-            return Ok(());
-        };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        let needed = total.saturating_sub(self.partial.len);
-        if needed.saturating_add(RESERVE) <= free {
-            return Ok(());
+        match room::free(dir) {
+            Some(free) if free < least => Err(FetchError::NoSpace {
+                name: self.wanted.name.clone(),
+                dir: dir.parent().unwrap_or(dir).to_owned(),
+                needed,
+                free,
+            }),
+            _ => Ok(()),
         }
-        Err(FetchError::NoSpace {
-            name: self.wanted.name.clone(),
-            dir: dir.parent().unwrap_or(dir).to_owned(),
-            needed,
-            free,
-        })
     }
 
     fn cache_failed(&self, source: io::Error) -> FetchError {

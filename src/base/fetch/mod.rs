@@ -11,6 +11,7 @@ mod client;
 mod download;
 mod error;
 mod partial;
+mod room;
 mod small;
 mod store;
 #[cfg(test)]
@@ -136,7 +137,6 @@ impl Fetching<'_> {
         }
     }
 
-    /// The promised digest that an image in the store does not have, and what it has.
     /// The image in the store whose digest is promised, as far as it is known: that of
     /// its uncompressed bytes is noted where they were read.
     fn find_promised(&self) -> Result<Option<Stored>, FetchError> {
@@ -155,6 +155,7 @@ impl Fetching<'_> {
         Ok(all.into_iter().find(is_it))
     }
 
+    /// The promised digest that an image in the store does not have, and what it has.
     fn broken_by(
         &self,
         stored: &Stored,
@@ -175,7 +176,14 @@ impl Fetching<'_> {
             let (arriving, interrupt) = (&arrival, self.interrupt);
             // What cannot be unpacked on the way is left to whoever opens the image,
             // who is then told why.
-            let taking = scope.spawn(move || spool::take_in(arriving.follow(), &dir, interrupt));
+            let taking = scope.spawn(move || {
+                // What is unpacked is not worth a download that finds no room.
+                let has_room = || {
+                    let least = arriving.to_come().saturating_add(room::RESERVE);
+                    room::free(&dir).is_none_or(|free| free >= least)
+                };
+                spool::take_in(arriving.follow(), &dir, &has_room, interrupt)
+            });
             scope.spawn(|| arrival.write_back());
             let outcome = self.download(&mut partial, &arrival);
             // Ends the other thread, whatever happened.
