@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::{HeaderMap, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy, ResponseExt as _};
+use ureq::{Agent, Body, Proxy, ProxyBuilder, ResponseExt as _, Timeout};
 
 use super::FetchError;
 use super::address::parse;
@@ -224,14 +224,7 @@ fn proxy_for(is_https: bool) -> Result<Option<Proxy>, FetchError> {
             proxy = proxy.username(user).password(password.unwrap_or_default());
         }
         for name in ["no_proxy", "NO_PROXY"] {
-            let hosts = std::env::var(name).unwrap_or_default();
-            for host in hosts
-                .split(',')
-                .map(str::trim)
-                .filter(|host| !host.is_empty())
-            {
-                proxy = proxy.no_proxy(host);
-            }
+            proxy = exempt(proxy, &std::env::var(name).unwrap_or_default());
         }
         return proxy.build().map(Some).map_err(|_| FetchError::Proxy(name));
     }
@@ -274,6 +267,17 @@ pub(super) fn io_trouble(url: String, error: &io::Error) -> Trouble {
 }
 
 fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
+/// Leaves out `hosts` and what is below them, with a dot before their names or not.
+fn exempt(proxy: ProxyBuilder, hosts: &str) -> ProxyBuilder {
+    let hosts = hosts.split(|c: char| c == ',' || c.is_whitespace());
+    hosts
+        .map(|host| host.trim_start_matches('.'))
+        .filter(|host| !host.is_empty())
+        .fold(proxy, |proxy, host| {
+            proxy.no_proxy(host).no_proxy(&format!(".{host}"))
+        })
+}
+
     match error {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
             Trouble::Final(FetchError::Untrusted {
@@ -282,5 +286,35 @@ fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
             })
         }
         other => Trouble::Passing(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::ProxyProtocol;
+
+    use super::*;
+
+    #[test]
+    fn hosts_below_one_that_needs_no_proxy_need_none_either() {
+        let asks_directly = |hosts: &str, host: &str| {
+            let proxy = exempt(Proxy::builder(ProxyProtocol::Http).host("p"), hosts);
+            let uri = format!("https://{host}:1/a").parse().expect("an address");
+            proxy.build().expect("a proxy").is_no_proxy(&uri)
+        };
+        for hosts in [
+            "example.org",
+            ".example.org",
+            "a, Example.org",
+            "a b example.org",
+        ] {
+            for host in ["example.org", "a.example.org", "a.b.EXAMPLE.org"] {
+                assert!(asks_directly(hosts, host), "{hosts}: {host}");
+            }
+            assert!(!asks_directly(hosts, "anexample.org"), "{hosts}");
+        }
+        assert!(asks_directly("*", "example.org"));
+        assert!(asks_directly("10.0.0.1", "10.0.0.1"));
+        assert!(!asks_directly("", "example.org"));
     }
 }
