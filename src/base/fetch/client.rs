@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub(super) struct Request<'a> {
     pub(super) if_range: Option<&'a str>,
     /// Send it only if it is not this.
     pub(super) if_none_match: Option<&'a str>,
+    /// Time for all of it; without, only silence is not borne.
+    pub(super) within: Option<Duration>,
 }
 
 /// Why an answer did not come.
@@ -157,7 +160,11 @@ impl Client {
     }
 
     /// Asks once, following redirections, though never from https to http.
-    pub(super) fn ask(&self, request: Request<'_>) -> Result<Response<Body>, Trouble> {
+    pub(super) fn ask(
+        &self,
+        request: Request<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Response<Body>, Trouble> {
         let uri = parse(request.url).map_err(Trouble::Final)?;
         let is_https = uri.scheme_str() == Some("https");
         let proxy = proxy_for(is_https).map_err(Trouble::Final)?;
@@ -166,7 +173,12 @@ impl Client {
         } else {
             self.agent.get(&uri)
         };
-        let mut get = get.config().https_only(is_https).proxy(proxy).build();
+        let mut get = get
+            .config()
+            .https_only(is_https)
+            .proxy(proxy)
+            .timeout_global(request.within)
+            .build();
         if request.from > 0 {
             get = get.header(header::RANGE, format!("bytes={}-", request.from));
             if let Some(validator) = request.if_range {
@@ -176,7 +188,31 @@ impl Client {
         if let Some(etag) = request.if_none_match {
             get = get.header(header::IF_NONE_MATCH, etag);
         }
-        get.call().map_err(|error| trouble(request.url, error))
+        match abandonable(interrupt, move || get.call())? {
+            Some(answer) => answer.map_err(|error| trouble(request.url, error)),
+            None => Err(Trouble::Final(FetchError::Interrupted)),
+        }
+    }
+}
+
+/// What `work` comes to, or `None` where the user asks to stop. Nothing ends a search
+/// for a name or a server that does not take a connection; it is then left to itself.
+fn abandonable<T: Send + 'static>(
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>, Trouble> {
+    let (sender, result) = sync_channel(1);
+    let lost = |what: String| Trouble::Passing(what);
+    thread::Builder::new()
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|error| lost(error.to_string()))?;
+    loop {
+        match result.recv_timeout(POLL) {
+            Ok(result) => return Ok(Some(result)),
+            Err(RecvTimeoutError::Timeout) if interrupt.check().is_err() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(error @ RecvTimeoutError::Disconnected) => return Err(lost(error.to_string())),
+        }
     }
 }
 
@@ -231,6 +267,17 @@ fn proxy_for(is_https: bool) -> Result<Option<Proxy>, FetchError> {
     Ok(None)
 }
 
+/// Leaves out `hosts` and what is below them, with a dot before their names or not.
+fn exempt(proxy: ProxyBuilder, hosts: &str) -> ProxyBuilder {
+    let hosts = hosts.split(|c: char| c == ',' || c.is_whitespace());
+    hosts
+        .map(|host| host.trim_start_matches('.'))
+        .filter(|host| !host.is_empty())
+        .fold(proxy, |proxy, host| {
+            proxy.no_proxy(host).no_proxy(&format!(".{host}"))
+        })
+}
+
 fn trouble(url: &str, error: ureq::Error) -> Trouble {
     let url = url.to_owned();
     match error {
@@ -245,6 +292,7 @@ fn trouble(url: &str, error: ureq::Error) -> Trouble {
         }),
         ureq::Error::Rustls(error) => tls_trouble(url, &error),
         ureq::Error::Io(error) => io_trouble(url, &error),
+        ureq::Error::Timeout(Timeout::Global) => too_slow(),
         ureq::Error::Timeout(_) => Trouble::Passing("the server does not answer".to_owned()),
         ureq::Error::HostNotFound => {
             Trouble::Passing("there is no such host, or no network".to_owned())
@@ -260,24 +308,18 @@ pub(super) fn io_trouble(url: String, error: &io::Error) -> Trouble {
         return tls_trouble(url, tls);
     }
     match inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        Some(ureq::Error::Timeout(Timeout::Global)) => too_slow(),
         Some(ureq::Error::Timeout(_)) => Trouble::Passing("the server fell silent".to_owned()),
         Some(ureq::Error::Rustls(tls)) => tls_trouble(url, tls),
         _ => Trouble::Passing(error.to_string()),
     }
 }
 
-fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
-/// Leaves out `hosts` and what is below them, with a dot before their names or not.
-fn exempt(proxy: ProxyBuilder, hosts: &str) -> ProxyBuilder {
-    let hosts = hosts.split(|c: char| c == ',' || c.is_whitespace());
-    hosts
-        .map(|host| host.trim_start_matches('.'))
-        .filter(|host| !host.is_empty())
-        .fold(proxy, |proxy, host| {
-            proxy.no_proxy(host).no_proxy(&format!(".{host}"))
-        })
+fn too_slow() -> Trouble {
+    Trouble::Passing("the server is too slow".to_owned())
 }
 
+fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
     match error {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
             Trouble::Final(FetchError::Untrusted {

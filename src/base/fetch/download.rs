@@ -179,9 +179,9 @@ impl Download<'_> {
             from,
             if_range: validator.as_deref(),
             if_none_match: self.wanted.known_etag.as_deref().filter(|_| from == 0),
-            only_head: false,
+            ..Request::default()
         };
-        let response = match self.client.ask(request) {
+        let response = match self.client.ask(request, self.interrupt) {
             Ok(response) => response,
             Err(Trouble::Final(error)) => return Err(error),
             Err(Trouble::Passing(what)) => return Ok(Attempt::Broken(what, None)),

@@ -1,3 +1,4 @@
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,11 @@ fn a_server_that_falls_silent_is_asked_again() {
 #[test]
 fn ctrl_c_is_heard_while_a_server_is_silent() {
     let (_server, wanted) = noisy(4 * MIB, |answer| answer.stall_after(MIB));
+    assert_interruptible(&wanted);
+}
+
+/// Nothing but the interruption ends it before the silence is noticed.
+fn assert_interruptible(wanted: &Wanted) {
     let bench = Bench::new();
     let interrupt = bench.interrupt.clone();
     let start = Instant::now();
@@ -69,9 +75,35 @@ fn ctrl_c_is_heard_while_a_server_is_silent() {
             .flag()
             .store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(matches!(bench.fails(&wanted), FetchError::Interrupted));
-    // Nothing else ends it before the silence is noticed.
+    assert!(matches!(bench.fails(wanted), FetchError::Interrupted));
     assert!(start.elapsed() < SILENCE);
+}
+
+#[test]
+fn ctrl_c_is_heard_while_a_server_takes_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // Until no more of them may wait to be taken.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    let waiting: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).collect();
+    let (_server, mut wanted) = noisy(MIB, |answer| answer);
+    wanted.url = format!("http://{address}/a.img");
+    assert_interruptible(&wanted);
+    drop(waiting);
+}
+
+#[test]
+fn a_small_document_that_comes_byte_by_byte_is_not_waited_for() {
+    let server = Server::http();
+    let answer = Answer::content(noise(2 * MIB)).pause(Duration::from_millis(100));
+    server.serve("/list", answer);
+    let bench = Bench::bearing(Duration::from_millis(300), None);
+    let url = server.url("/list");
+    let error = bench
+        .client
+        .get_small(&url, 4 * MIB, None, &bench.interrupt);
+    let error = error.expect_err("no document");
+    assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
 }
 
 #[test]
