@@ -35,7 +35,7 @@ pub(super) fn packed(bytes: &[u8]) {
     // Of several xz streams, the quick way reads the first and leaves the rest to the
     // other. Each call begins threads, so not all inputs go this way.
     let is_chosen = format != Format::Xz || bytes.len().is_multiple_of(16);
-    if is_chosen && let Some(taken) = take_in(bytes, folder(), &Interrupt::default()) {
+    if is_chosen && let Some(taken) = take_in(bytes, folder(), &|| true, &Interrupt::default()) {
         assert_eq!(Some(taken.raw()), later);
     }
 }

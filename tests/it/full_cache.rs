@@ -1,7 +1,9 @@
 use std::fs;
+use std::time::Duration;
 
 use crate::build::Mount;
 use crate::harness::{Run, Scratch, base, tool};
+use crate::server::{Answer, Content, Server};
 
 /// Runs the binary with a cache that is a disk of its own, in `mnt`.
 fn cramped(mount: &Mount, args: &[&str]) -> Run {
@@ -63,6 +65,60 @@ fn verify_unpacks_in_the_cache_and_leaves_nothing_there() {
     let output = command.env("TMPDIR", "/nowhere").output();
     Run::of(&output.expect("cardmint")).expect(0);
     assert_eq!(spooled("cache"), 0);
+}
+
+/// A cache with so much room, on a disk of its own.
+fn small_disk(size: &str) -> Option<Mount> {
+    let scratch = Scratch::new();
+    Mount::new(scratch, &["-t", "tmpfs", "-o", size, "tmpfs"])
+}
+
+#[test]
+fn what_is_unpacked_on_the_way_takes_no_room_from_what_is_to_come() {
+    let Some(mount) = small_disk("size=80M") else {
+        return;
+    };
+    // Unpacks to more than there is room for long before its end.
+    let packed = mount.scratch.path("a.img.gz");
+    let script = format!(
+        "(yes cardmint | head -c 100M; head -c 2M /dev/urandom) | gzip -1 > '{}'",
+        packed.display()
+    );
+    tool("bash", &["-c", &script]).expect(0);
+    let server = Server::http();
+    let answer = Answer::content(Content::file(&packed)).pause(Duration::from_millis(40));
+    server.serve("/a.img.gz", answer);
+    let sum = tool("sha256sum", &[packed.to_str().expect("UTF-8")]).stdout;
+    let url = server.url("/a.img.gz");
+    let fetch = ["images", "fetch", &url, "--sha256", &sum[..64]];
+    let run = cramped(&mount, &fetch).expect(0);
+    assert!(
+        run.stdout.contains("a.img.gz has arrived"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_download_whose_length_nobody_tells_leaves_room_on_the_disk() {
+    let Some(mount) = small_disk("size=90M") else {
+        return;
+    };
+    let server = Server::http();
+    let noise = Content::Noise {
+        seed: 3,
+        len: 100 << 20,
+    };
+    server.serve("/a.img", Answer::content(noise).chunked());
+    let url = server.url("/a.img");
+    let fetch = ["images", "fetch", &url, "--sha256", &"0".repeat(64)];
+    cramped(&mount, &fetch).expect(1).says(&[
+        "there is no room for a.img",
+        "more is still to come, 64.00 MiB are to stay free",
+        "cardmint images prune",
+    ]);
+    let free = rustix::fs::statvfs(mount.scratch.path("c/mnt")).expect("a file system");
+    assert!(free.f_bavail * free.f_frsize > 16 << 20);
 }
 
 #[test]

@@ -15,7 +15,9 @@ pub struct Answer {
     pub(crate) claimed_len: Option<u64>,
     pub(crate) chunked: bool,
     pub(crate) ignores_ranges: bool,
+    pub(crate) ignores_if_range: bool,
     pub(crate) range_shift: u64,
+    pub(crate) range_most: u64,
     pub(crate) stall_after: Option<u64>,
     pub(crate) pause: Duration,
     pub(crate) next: Option<Arc<Answer>>,
@@ -39,7 +41,9 @@ impl Answer {
             claimed_len: None,
             chunked: false,
             ignores_ranges: false,
+            ignores_if_range: false,
             range_shift: 0,
+            range_most: u64::MAX,
             stall_after: None,
             pause: Duration::ZERO,
             next: None,
@@ -112,6 +116,18 @@ impl Answer {
     /// Sends another part than was asked for.
     pub fn shift_ranges(mut self, shift: u64) -> Self {
         self.range_shift = shift;
+        self
+    }
+
+    /// Sends the part that was asked for, whatever it should be a part of.
+    pub fn ignore_if_range(mut self) -> Self {
+        self.ignores_if_range = true;
+        self
+    }
+
+    /// Sends no part that has more bytes than this.
+    pub fn shorten_ranges(mut self, most: u64) -> Self {
+        self.range_most = most;
         self
     }
 

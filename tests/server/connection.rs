@@ -148,9 +148,10 @@ impl Reply {
         if answer.etag.is_some() && request.header("if-none-match") == answer.etag.as_deref() {
             return whole(304);
         }
-        let is_same = request
-            .header("if-range")
-            .is_none_or(|known| Some(known) == answer.etag.as_deref());
+        let is_same = answer.ignores_if_range
+            || request
+                .header("if-range")
+                .is_none_or(|known| Some(known) == answer.etag.as_deref());
         match request.from() {
             Some(from) if answer.status == 200 && !answer.ignores_ranges && is_same => {
                 if from >= total {
@@ -159,8 +160,10 @@ impl Reply {
                         ..whole(416)
                     };
                 }
+                let from = (from + answer.range_shift).min(total);
                 Self {
-                    from: (from + answer.range_shift).min(total),
+                    from,
+                    to: total.min(from.saturating_add(answer.range_most)),
                     ..whole(206)
                 }
             }

@@ -21,7 +21,8 @@ pub(super) fn retry_after(response: &Response<Body>) -> Option<Duration> {
 }
 
 /// First byte and total of `bytes 100-999/1000` (RFC 9110, 14.4).
-pub(super) fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+pub(super) fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
+    let text = header_text(response.headers(), header::CONTENT_RANGE)?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _last) = range.split_once('-')?;
     let total = match total {

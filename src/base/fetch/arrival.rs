@@ -18,6 +18,8 @@ pub(super) struct Arrival {
 struct State {
     file: Option<Arc<File>>,
     len: u64,
+    /// Bytes that the whole has, where that is known.
+    whole: Option<u64>,
     end: Option<End>,
 }
 
@@ -30,6 +32,11 @@ enum End {
 }
 
 impl Arrival {
+    /// The whole has so many bytes, if that is known.
+    pub(super) fn expect(&self, whole: Option<u64>) {
+        self.lock().whole = whole;
+    }
+
     /// `len` bytes of `file` are there.
     pub(super) fn reached(&self, file: &Arc<File>, len: u64) {
         let mut state = self.lock();
@@ -85,6 +92,16 @@ impl Arrival {
     /// Bytes that have arrived.
     pub(super) fn len(&self) -> u64 {
         self.lock().len
+    }
+
+    /// Bytes that are still to come; where nobody tells, as many as have arrived.
+    pub(super) fn to_come(&self) -> u64 {
+        let state = self.lock();
+        match state.whole {
+            _ if state.end == Some(End::Good) => 0,
+            Some(whole) => whole.saturating_sub(state.len),
+            None => state.len,
+        }
     }
 
     /// Bytes that were read along.

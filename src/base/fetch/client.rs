@@ -3,16 +3,18 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::http::{HeaderMap, Response, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy, ResponseExt as _};
+use ureq::{Agent, Body, Proxy, ProxyBuilder, ResponseExt as _, Timeout};
 
 use super::FetchError;
+use super::address::parse;
 use crate::interrupt::Interrupt;
 
 /// How the network is used.
@@ -77,6 +79,8 @@ pub(super) struct Request<'a> {
     pub(super) if_range: Option<&'a str>,
     /// Send it only if it is not this.
     pub(super) if_none_match: Option<&'a str>,
+    /// Time for all of it; without, only silence is not borne.
+    pub(super) within: Option<Duration>,
 }
 
 /// Why an answer did not come.
@@ -156,7 +160,11 @@ impl Client {
     }
 
     /// Asks once, following redirections, though never from https to http.
-    pub(super) fn ask(&self, request: Request<'_>) -> Result<Response<Body>, Trouble> {
+    pub(super) fn ask(
+        &self,
+        request: Request<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Response<Body>, Trouble> {
         let uri = parse(request.url).map_err(Trouble::Final)?;
         let is_https = uri.scheme_str() == Some("https");
         let proxy = proxy_for(is_https).map_err(Trouble::Final)?;
@@ -165,7 +173,12 @@ impl Client {
         } else {
             self.agent.get(&uri)
         };
-        let mut get = get.config().https_only(is_https).proxy(proxy).build();
+        let mut get = get
+            .config()
+            .https_only(is_https)
+            .proxy(proxy)
+            .timeout_global(request.within)
+            .build();
         if request.from > 0 {
             get = get.header(header::RANGE, format!("bytes={}-", request.from));
             if let Some(validator) = request.if_range {
@@ -175,35 +188,31 @@ impl Client {
         if let Some(etag) = request.if_none_match {
             get = get.header(header::IF_NONE_MATCH, etag);
         }
-        get.call().map_err(|error| trouble(request.url, error))
+        match abandonable(interrupt, move || get.call())? {
+            Some(answer) => answer.map_err(|error| trouble(request.url, error)),
+            None => Err(Trouble::Final(FetchError::Interrupted)),
+        }
     }
 }
 
-/// An address that can be asked: http or https, with a host and no password, which
-/// would end up in messages and in the cache.
-pub(super) fn parse(url: &str) -> Result<Uri, FetchError> {
-    let wrong = |what: &str| FetchError::NotAnAddress {
-        url: without_password(url),
-        what: what.to_owned(),
-    };
-    let uri: Uri = url.parse().map_err(|_| wrong("it cannot be read"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(wrong("it does not begin with https://"));
-    }
-    match uri.authority() {
-        None => Err(wrong("it names no host")),
-        Some(authority) if authority.as_str().contains('@') => Err(wrong(
-            "passwords do not belong into addresses, which are shown and kept",
-        )),
-        Some(_) => Ok(uri),
-    }
-}
-
-/// The address as it may be shown.
-pub(crate) fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
+/// What `work` comes to, or `None` where the user asks to stop. Nothing ends a search
+/// for a name or a server that does not take a connection; it is then left to itself.
+fn abandonable<T: Send + 'static>(
+    interrupt: &Interrupt,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>, Trouble> {
+    let (sender, result) = sync_channel(1);
+    let lost = |what: String| Trouble::Passing(what);
+    thread::Builder::new()
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|error| lost(error.to_string()))?;
+    loop {
+        match result.recv_timeout(POLL) {
+            Ok(result) => return Ok(Some(result)),
+            Err(RecvTimeoutError::Timeout) if interrupt.check().is_err() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(error @ RecvTimeoutError::Disconnected) => return Err(lost(error.to_string())),
+        }
     }
 }
 
@@ -251,18 +260,22 @@ fn proxy_for(is_https: bool) -> Result<Option<Proxy>, FetchError> {
             proxy = proxy.username(user).password(password.unwrap_or_default());
         }
         for name in ["no_proxy", "NO_PROXY"] {
-            let hosts = std::env::var(name).unwrap_or_default();
-            for host in hosts
-                .split(',')
-                .map(str::trim)
-                .filter(|host| !host.is_empty())
-            {
-                proxy = proxy.no_proxy(host);
-            }
+            proxy = exempt(proxy, &std::env::var(name).unwrap_or_default());
         }
         return proxy.build().map(Some).map_err(|_| FetchError::Proxy(name));
     }
     Ok(None)
+}
+
+/// Leaves out `hosts` and what is below them, with a dot before their names or not.
+fn exempt(proxy: ProxyBuilder, hosts: &str) -> ProxyBuilder {
+    let hosts = hosts.split(|c: char| c == ',' || c.is_whitespace());
+    hosts
+        .map(|host| host.trim_start_matches('.'))
+        .filter(|host| !host.is_empty())
+        .fold(proxy, |proxy, host| {
+            proxy.no_proxy(host).no_proxy(&format!(".{host}"))
+        })
 }
 
 fn trouble(url: &str, error: ureq::Error) -> Trouble {
@@ -279,6 +292,7 @@ fn trouble(url: &str, error: ureq::Error) -> Trouble {
         }),
         ureq::Error::Rustls(error) => tls_trouble(url, &error),
         ureq::Error::Io(error) => io_trouble(url, &error),
+        ureq::Error::Timeout(Timeout::Global) => too_slow(),
         ureq::Error::Timeout(_) => Trouble::Passing("the server does not answer".to_owned()),
         ureq::Error::HostNotFound => {
             Trouble::Passing("there is no such host, or no network".to_owned())
@@ -294,10 +308,15 @@ pub(super) fn io_trouble(url: String, error: &io::Error) -> Trouble {
         return tls_trouble(url, tls);
     }
     match inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        Some(ureq::Error::Timeout(Timeout::Global)) => too_slow(),
         Some(ureq::Error::Timeout(_)) => Trouble::Passing("the server fell silent".to_owned()),
         Some(ureq::Error::Rustls(tls)) => tls_trouble(url, tls),
         _ => Trouble::Passing(error.to_string()),
     }
+}
+
+fn too_slow() -> Trouble {
+    Trouble::Passing("the server is too slow".to_owned())
 }
 
 fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
@@ -309,5 +328,35 @@ fn tls_trouble(url: String, error: &rustls::Error) -> Trouble {
             })
         }
         other => Trouble::Passing(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::ProxyProtocol;
+
+    use super::*;
+
+    #[test]
+    fn hosts_below_one_that_needs_no_proxy_need_none_either() {
+        let asks_directly = |hosts: &str, host: &str| {
+            let proxy = exempt(Proxy::builder(ProxyProtocol::Http).host("p"), hosts);
+            let uri = format!("https://{host}:1/a").parse().expect("an address");
+            proxy.build().expect("a proxy").is_no_proxy(&uri)
+        };
+        for hosts in [
+            "example.org",
+            ".example.org",
+            "a, Example.org",
+            "a b example.org",
+        ] {
+            for host in ["example.org", "a.example.org", "a.b.EXAMPLE.org"] {
+                assert!(asks_directly(hosts, host), "{hosts}: {host}");
+            }
+            assert!(!asks_directly(hosts, "anexample.org"), "{hosts}");
+        }
+        assert!(asks_directly("*", "example.org"));
+        assert!(asks_directly("10.0.0.1", "10.0.0.1"));
+        assert!(!asks_directly("", "example.org"));
     }
 }

@@ -9,10 +9,11 @@ use sha2::Digest as _;
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
-use super::answer::{is_passing, parse_content_range, retry_after};
+use super::answer::{content_range, is_passing, retry_after};
 use super::arrival::Arrival;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 use super::partial::{Head, Partial};
+use super::room::{self, RESERVE, SPARE};
 use super::{FetchError, Wanted};
 use crate::base::Sha256Digest;
 use crate::interrupt::Interrupt;
@@ -22,8 +23,11 @@ use crate::report::event::{Event, Sink};
 const PIECE_LEN: usize = 256 << 10;
 /// Where nobody says how long it is, what goes on after this is no image.
 const MAX_LEN: u64 = 64 << 30;
-/// Bytes that a download leaves free on the disk.
-const RESERVE: u64 = 64 << 20;
+
+/// Whether two say the same, where both say something.
+fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
 
 /// A download under way.
 pub(super) struct Download<'a> {
@@ -146,6 +150,7 @@ impl Download<'_> {
             offset += n as u64;
         }
         self.partial.len = offset;
+        self.arrival.expect(self.partial.head.len);
         self.arrival.reached(&self.partial.file, offset);
         Ok(())
     }
@@ -174,9 +179,9 @@ impl Download<'_> {
             from,
             if_range: validator.as_deref(),
             if_none_match: self.wanted.known_etag.as_deref().filter(|_| from == 0),
-            only_head: false,
+            ..Request::default()
         };
-        let response = match self.client.ask(request) {
+        let response = match self.client.ask(request, self.interrupt) {
             Ok(response) => response,
             Err(Trouble::Final(error)) => return Err(error),
             Err(Trouble::Passing(what)) => return Ok(Attempt::Broken(what, None)),
@@ -221,18 +226,38 @@ impl Download<'_> {
 
     /// Whether an answer is the rest of what is there.
     fn goes_on(&self, response: &Response<Body>) -> bool {
-        let headers = response.headers();
-        let Some((from, total)) = header_text(headers, header::CONTENT_RANGE)
-            .as_deref()
-            .and_then(parse_content_range)
-        else {
+        let Some((from, total)) = content_range(response) else {
             return false;
         };
-        let etag = header_text(headers, header::ETAG);
         let known = &self.partial.head;
+        let found =
+            [header::ETAG, header::LAST_MODIFIED].map(|name| header_text(response.headers(), name));
+        let [etag, last_modified] = &found;
+        // Not every server heeds If-Range; where no digest tells, it must say itself
+        // that this is the rest of the same.
+        let is_vouched_for = self.partial.len == 0
+            || !self.wanted.promise.is_none()
+            || found
+                .iter()
+                .flatten()
+                .any(|own| Some(&**own) == known.validator());
         from == self.partial.len
-            && (total.is_none() || known.len.is_none() || total == known.len)
-            && (etag.is_none() || known.etag.is_none() || etag == known.etag)
+            && is_vouched_for
+            && agree(&total, &known.len)
+            && agree(etag, &known.etag)
+            && agree(last_modified, &known.last_modified)
+            && self.whole_len(response).is_some()
+    }
+
+    /// Bytes that the whole file has, as far as an answer, an earlier one, or who wants
+    /// it tells. A part may be smaller than was asked for (RFC 9110, 15.3.7), so that its
+    /// own length says nothing.
+    fn whole_len(&self, response: &Response<Body>) -> Option<u64> {
+        let told = match response.status() {
+            StatusCode::PARTIAL_CONTENT => content_range(response).and_then(|(_, total)| total),
+            _ => response.body().content_length(),
+        };
+        told.or(self.partial.head.len).or(self.wanted.len)
     }
 
     /// Takes the bytes of an answer, from where the file ends.
@@ -241,13 +266,15 @@ impl Download<'_> {
         response: Response<Body>,
         progress: &mut Progress,
     ) -> Result<Attempt, FetchError> {
-        let total = response
-            .body()
-            .content_length()
-            .map(|len| self.partial.len + len)
-            .or(self.partial.head.len);
+        let total = self.whole_len(&response);
+        let len = header_text(response.headers(), header::CONTENT_LENGTH);
+        if total == Some(0) || (self.partial.len == 0 && len.as_deref() == Some("0")) {
+            return Err(FetchError::Empty(self.wanted.url.clone()));
+        }
         self.check_len(total)?;
-        self.check_space(total)?;
+        let needed = total.map(|total| total.saturating_sub(self.partial.len));
+        self.check_room(needed, needed.unwrap_or(0).saturating_add(RESERVE))?;
+        self.arrival.expect(total);
         if self.partial.len == 0 {
             let head = Head::new(
                 header_text(response.headers(), header::ETAG),
@@ -275,11 +302,10 @@ impl Download<'_> {
                 }
             };
             if n == 0 {
-                return Ok(match total {
-                    Some(total) if self.partial.len < total => {
-                        Attempt::Broken("the connection was cut".to_owned(), None)
-                    }
-                    _ => Attempt::Complete,
+                // Where nobody tells how much there is, there is a byte at least.
+                return Ok(match self.partial.len < total.unwrap_or(1) {
+                    true => Attempt::Broken("the connection was cut".to_owned(), None),
+                    false => Attempt::Complete,
                 });
             }
             self.take(&piece[..n], progress)?;
@@ -297,6 +323,11 @@ impl Download<'_> {
             .file
             .write_all_at(bytes, self.partial.len)
             .map_err(|error| self.cache_failed(error))?;
+        let (before, now) = (self.partial.len, self.partial.len + bytes.len() as u64);
+        if before / room::STEP != now / room::STEP {
+            let whole = self.partial.head.len;
+            self.check_room(whole.map(|whole| whole.saturating_sub(now)), SPARE)?;
+        }
         progress.hasher.update(bytes);
         self.partial.len += bytes.len() as u64;
         self.arrival.reached(&self.partial.file, self.partial.len);
@@ -338,24 +369,18 @@ impl Download<'_> {
         }
     }
 
-    fn check_space(&self, total: Option<u64>) -> Result<(), FetchError> {
-        let Some(total) = total else { return Ok(()) };
+    /// Makes sure that `least` bytes are free; `needed` are still to come, if that is known.
+    fn check_room(&self, needed: Option<u64>, least: u64) -> Result<(), FetchError> {
         let dir = self.partial.dir();
-        // A file system that does not tell is asked by writing.
-        let Ok(found) = rustix::fs::statvfs(dir) else {
-            return Ok(());
-        };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        let needed = total.saturating_sub(self.partial.len);
-        if needed.saturating_add(RESERVE) <= free {
-            return Ok(());
+        match room::free(dir) {
+            Some(free) if free < least => Err(FetchError::NoSpace {
+                name: self.wanted.name.clone(),
+                dir: dir.parent().unwrap_or(dir).to_owned(),
+                needed,
+                free,
+            }),
+            _ => Ok(()),
         }
-        Err(FetchError::NoSpace {
-            name: self.wanted.name.clone(),
-            dir: dir.parent().unwrap_or(dir).to_owned(),
-            needed,
-            free,
-        })
     }
 
     fn cache_failed(&self, source: io::Error) -> FetchError {

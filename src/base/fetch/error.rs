@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use indicatif::HumanBytes;
 
+use super::room::RESERVE;
 use crate::base::Sha256Digest;
 use crate::interrupt::Interrupted;
 
@@ -95,6 +96,9 @@ pub enum FetchError {
         /// Bytes that the server has.
         found: u64,
     },
+    /// A file without a byte.
+    #[error("{0} is empty, which no image is; check the address")]
+    Empty(String),
     /// More than any image has.
     #[error("{url} goes on after {}; that is no image", HumanBytes(*.limit))]
     TooLong {
@@ -105,17 +109,17 @@ pub enum FetchError {
     },
     /// The cache has no room for it.
     #[error(
-        "{name} takes {} and {} has {} left. Free some space (`cardmint images prune` does), or \
-         set XDG_CACHE_HOME to a place with more", HumanBytes(*.needed), dir.display(),
-        HumanBytes(*.free)
+        "there is no room for {name} in {}: {} still to come, {} are to stay free, and {} are \
+         left. Free some space (`cardmint images prune` does), or set XDG_CACHE_HOME to a place \
+         with more", dir.display(), to_come(*.needed), HumanBytes(RESERVE), HumanBytes(*.free)
     )]
     NoSpace {
         /// Name of the image.
         name: String,
         /// The cache directory.
         dir: PathBuf,
-        /// Bytes still to come.
-        needed: u64,
+        /// Bytes still to come, where that is known.
+        needed: Option<u64>,
         /// Bytes free.
         free: u64,
     },
@@ -187,6 +191,13 @@ impl FetchError {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn to_come(needed: Option<u64>) -> String {
+    match needed {
+        Some(needed) => format!("{} are", HumanBytes(needed)),
+        None => "more is".to_owned(),
     }
 }
 

@@ -4,12 +4,14 @@
 //! While it arrives it is hashed and decompressed, so that its first use need not
 //! read it again.
 
+mod address;
 mod answer;
 mod arrival;
 mod client;
 mod download;
 mod error;
 mod partial;
+mod room;
 mod small;
 mod store;
 #[cfg(test)]
@@ -20,7 +22,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::without_password;
+pub(crate) use address::{password_in, without_password};
 pub use client::{Client, Patience, Settings};
 pub use error::FetchError;
 pub use small::{Document, Small};
@@ -61,7 +63,7 @@ pub fn fetch(
     sink: &dyn Sink,
     interrupt: &Interrupt,
 ) -> Result<Fetched, FetchError> {
-    let uri = client::parse(&wanted.url)?;
+    let uri = address::parse(&wanted.url)?;
     if uri.scheme_str() != Some("https") && wanted.promise.is_none() {
         return Err(FetchError::Insecure(wanted.url.clone()));
     }
@@ -115,8 +117,7 @@ struct Fetching<'a> {
 impl Fetching<'_> {
     /// The image in the store that has the digest promised, intact.
     fn find(&self) -> Result<Option<Stored>, FetchError> {
-        let published = self.wanted.promise.published;
-        let Some(mut stored) = published.and_then(|digest| self.store.get(&digest)) else {
+        let Some(mut stored) = self.find_promised()? else {
             return Ok(None);
         };
         match stored.is_intact(self.interrupt) {
@@ -134,6 +135,24 @@ impl Fetching<'_> {
             Some((wanted, found)) => Err(self.mismatch(wanted, found)),
             None => Ok(Some(stored)),
         }
+    }
+
+    /// The image in the store whose digest is promised, as far as it is known: that of
+    /// its uncompressed bytes is noted where they were read.
+    fn find_promised(&self) -> Result<Option<Stored>, FetchError> {
+        let promise = self.wanted.promise;
+        if let Some(published) = promise.published {
+            return Ok(self.store.get(&published));
+        }
+        if let Some(stored) = promise.either.and_then(|either| self.store.get(&either)) {
+            return Ok(Some(stored));
+        }
+        let Some(wanted) = promise.either.or(promise.raw) else {
+            return Ok(None);
+        };
+        let all = self.store.all()?;
+        let is_it = |stored: &Stored| self.cache.raw_digest(&stored.path()) == Some(wanted);
+        Ok(all.into_iter().find(is_it))
     }
 
     /// The promised digest that an image in the store does not have, and what it has.
@@ -157,7 +176,14 @@ impl Fetching<'_> {
             let (arriving, interrupt) = (&arrival, self.interrupt);
             // What cannot be unpacked on the way is left to whoever opens the image,
             // who is then told why.
-            let taking = scope.spawn(move || spool::take_in(arriving.follow(), &dir, interrupt));
+            let taking = scope.spawn(move || {
+                // What is unpacked is not worth a download that finds no room.
+                let has_room = || {
+                    let least = arriving.to_come().saturating_add(room::RESERVE);
+                    room::free(&dir).is_none_or(|free| free >= least)
+                };
+                spool::take_in(arriving.follow(), &dir, &has_room, interrupt)
+            });
             scope.spawn(|| arrival.write_back());
             let outcome = self.download(&mut partial, &arrival);
             // Ends the other thread, whatever happened.
@@ -174,7 +200,7 @@ impl Fetching<'_> {
             Err(error) => {
                 if matches!(
                     error,
-                    FetchError::Mismatch { .. } | FetchError::TooLong { .. }
+                    FetchError::Mismatch { .. } | FetchError::TooLong { .. } | FetchError::Empty(_)
                 ) {
                     partial.discard();
                 }

@@ -2,19 +2,23 @@
 
 use std::io::{self, Read as _};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
 use super::FetchError;
+use super::address::parse;
 use super::answer::{is_passing, retry_after};
-use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble, parse};
+use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 
 use crate::interrupt::Interrupt;
 
 /// Attempts in a row; nobody waits long for a list.
 const ATTEMPTS: u32 = 3;
+/// All attempts together take no longer than so many silences that a server may keep:
+/// it may send a byte before the end of each.
+const SILENCES: u32 = 4;
 
 /// A small document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +97,14 @@ impl Client {
         parse(request.url)?;
         let result = self.until_interrupted(interrupt, || {
             let mut attempts = 0;
+            let end = Instant::now() + self.patience.silence * SILENCES;
             loop {
-                let (what, wait) = match self.ask(request) {
+                let left = end.saturating_duration_since(Instant::now());
+                let request = Request {
+                    within: Some(left.max(self.patience.pause)),
+                    ..request
+                };
+                let (what, wait) = match self.ask(request, interrupt) {
                     Err(Trouble::Final(error)) => return Err(error),
                     Err(Trouble::Passing(what)) => (what, None),
                     Ok(response) if is_passing(response.status()) => (
@@ -107,7 +117,8 @@ impl Client {
                     },
                 };
                 attempts += 1;
-                if attempts >= ATTEMPTS.min(self.patience.attempts) {
+                let is_last = attempts >= ATTEMPTS.min(self.patience.attempts);
+                if is_last || Instant::now() >= end {
                     return Err(FetchError::Unreachable {
                         url: request.url.to_owned(),
                         attempts,

@@ -50,6 +50,8 @@ impl Source {
     #[must_use]
     pub fn of_url(url: &str) -> Self {
         match url.split_once('#') {
+            // It is refused as a whole: a password is not shown in two halves either.
+            _ if fetch::password_in(url).is_some() => Self::Url(url.to_owned()),
             Some((list, entry)) => Self::Listed {
                 list: list.to_owned(),
                 entry: entry.to_owned(),

@@ -1,4 +1,4 @@
-//! What publishers put beside an image: its digest.
+//! What publishers put beside an image: its digest, its signature.
 
 use super::ImageError;
 use crate::base::Sha256Digest;
@@ -8,13 +8,20 @@ use crate::interrupt::Interrupt;
 /// A line for each of a few files.
 const MAX_LEN: u64 = 64 << 10;
 
+/// The address of the file beside an image that is called like it, but for what comes
+/// last. What says who asks stays behind the name.
+pub(super) fn beside(url: &str, extension: &str) -> String {
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    format!("{path}{extension}{query}")
+}
+
 /// The digest in `URL.sha256`, where there is one.
 pub(super) fn published_digest(
     client: &Client,
     url: &str,
     interrupt: &Interrupt,
 ) -> Result<Option<Sha256Digest>, ImageError> {
-    let side = format!("{url}.sha256");
+    let side = beside(url, ".sha256");
     match client.get_small(&side, MAX_LEN, None, interrupt) {
         Ok(Small::Fresh(document)) => Ok(parse(&document.bytes, &file_name(url))),
         Ok(Small::Unchanged) => Ok(None),
@@ -65,6 +72,16 @@ mod tests {
         assert_eq!(found(&format!("{A} *a.img.xz\r\n")), a);
         assert_eq!(found(A), a);
         assert_eq!(found(&format!("{A}  b.img.xz\n{B}  dir/a.img.xz\n")), b);
+    }
+
+    #[test]
+    fn what_lies_beside_an_image_is_asked_for_as_the_image_is() {
+        for (url, found) in [
+            ("https://h/a.img", "https://h/a.img.sha256"),
+            ("https://h/a.img?b=c/d", "https://h/a.img.sha256?b=c/d"),
+        ] {
+            assert_eq!(beside(url, ".sha256"), found);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::time::SystemTime;
 
-use super::{Image, ImageError, Images, Request};
+use super::{Image, ImageError, Images, Request, side_files};
 use crate::base::fetch::{Signed, Small};
 use crate::base::signature::{Certificate, SignatureError};
 use crate::report::event::Event;
@@ -92,7 +92,7 @@ impl Images<'_> {
 
     fn check_signature(&self, image: &mut Image) -> Result<(), ImageError> {
         let name = image.stored.note.name.clone();
-        let url = format!("{}.sig", image.stored.note.url);
+        let url = side_files::beside(&image.stored.note.url, ".sig");
         let signature = match self
             .client()?
             .get_small(&url, MAX_LEN, None, self.interrupt)

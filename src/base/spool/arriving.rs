@@ -4,7 +4,7 @@
 //! whatever reason, is left to whoever opens the image, and is told to them.
 
 use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,8 +33,14 @@ pub(crate) struct TakenIn {
 }
 
 /// Unpacks `input` to its end. The uncompressed bytes go to an unnamed file in `dir`
-/// where the format needs that. `None` where it cannot be done on the way.
-pub(crate) fn take_in(mut input: impl Read, dir: &Path, interrupt: &Interrupt) -> Option<TakenIn> {
+/// where the format needs that, for as long as there is room for them. `None` where it
+/// cannot be done on the way.
+pub(crate) fn take_in(
+    mut input: impl Read,
+    dir: &Path,
+    has_room: &dyn Fn() -> bool,
+    interrupt: &Interrupt,
+) -> Option<TakenIn> {
     let mut head = Vec::new();
     input.by_ref().take(HEAD_LEN).read_to_end(&mut head).ok()?;
     let unpacked = match Format::of(&head) {
@@ -47,7 +53,8 @@ pub(crate) fn take_in(mut input: impl Read, dir: &Path, interrupt: &Interrupt) -
     let format = Format::of(&head);
     let input = Cursor::new(head).chain(input);
     let target = unpacked.as_ref().map(NamedTempFile::as_file);
-    let (raw, chunks) = unpack(format, input, target, interrupt)?;
+    let has_room = || target.is_none() || has_room();
+    let (raw, chunks) = unpack(format, input, target, &has_room, interrupt)?;
     Some(TakenIn {
         raw,
         chunks,
@@ -76,6 +83,7 @@ fn unpack(
     format: Format,
     mut input: impl Read,
     target: Option<&File>,
+    has_room: &dyn Fn() -> bool,
     interrupt: &Interrupt,
 ) -> Option<(Sha256Digest, ChunkDigests)> {
     if format == Format::Raw {
@@ -85,9 +93,28 @@ fn unpack(
     let consumed = input.consumed();
     let mut decoder = Decoder::parallel(format, input).ok()?;
     let mut progressed = |_| consumed.load(Ordering::Relaxed);
-    let digests = copy::copy(decoder.as_read(), target, interrupt, &mut progressed).ok()?;
+    let mut while_room = WhileRoom {
+        decoder: decoder.as_read(),
+        has_room,
+    };
+    let digests = copy::copy(&mut while_room, target, interrupt, &mut progressed).ok()?;
     decoder.finish().ok()?;
     Some(digests)
+}
+
+/// Gives up as soon as there is no room for what it would read.
+struct WhileRoom<'a> {
+    decoder: &'a mut dyn Read,
+    has_room: &'a dyn Fn() -> bool,
+}
+
+impl Read for WhileRoom<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match (self.has_room)() {
+            true => self.decoder.read(buf),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
 }
 
 impl TakenIn {

@@ -9,6 +9,7 @@ use super::read::Section;
 use super::shared::judge;
 use crate::base::Sha256Digest;
 use crate::base::catalogue::{ARM64, ARMHF, BadName, Catalogue, ImageName, KnownImage};
+use crate::base::fetch::password_in;
 use crate::base::images::Source;
 use crate::cluster::node::{Image, ImageSource, PRACTICE};
 use crate::layout::Board;
@@ -43,16 +44,14 @@ pub(super) fn read_image(
 
 fn image_source(text: &str, files: &Files) -> Result<ImageSource, Complaint> {
     if let Some((scheme, rest)) = text.split_once("://") {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        return match scheme {
+        return match (scheme, password_in(text)) {
             // Not repeated: it may be a password.
-            "http" | "https" if authority.contains('@') => Err((
-                "an address with a user or a password in it, and addresses are shown and kept"
-                    .to_owned(),
+            ("http" | "https", Some(what)) => Err((
+                format!("an address that cannot be taken: {what}"),
                 "download the image by hand and give its path".to_owned(),
             )),
-            "http" | "https" => Ok(ImageSource::Download(Source::of_url(text))),
-            "file" => Ok(ImageSource::Path(local_path(rest)?)),
+            ("http" | "https", None) => Ok(ImageSource::Download(Source::of_url(text))),
+            ("file", _) => Ok(ImageSource::Path(local_path(rest)?)),
             _ => Err((
                 format!("`{scheme}://` is no address of an image"),
                 "use https".to_owned(),

@@ -127,6 +127,23 @@ fn addresses_are_checked_by_what_lies_beside_them() {
 }
 
 #[test]
+fn an_address_that_says_who_asks_says_so_of_what_lies_beside_the_image() {
+    let publisher = Publisher::new();
+    let path = |extension: &str| format!("/mine.img.xz{extension}?token=1/2");
+    let image = Content::file(&publisher.image);
+    publisher.serve(&path(""), Answer::content(image));
+    let line = format!("{}  mine.img.xz\n", sha256(&publisher.image));
+    publisher.serve(&path(".sha256"), Answer::bytes(line));
+    let url = publisher.server.url(&path(""));
+    let run = publisher.run(&["images", "fetch", &url]).expect(0);
+    assert!(
+        run.stdout.contains("as mine.img.xz.sha256 promises"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
 fn releases_that_no_list_knows_are_found_where_they_stay() {
     let publisher = Publisher::new();
     let proxy = Proxy::new();

@@ -102,6 +102,9 @@ fn wrongs() -> Vec<Wrong> {
             "image    = \"",
             "image    = \"https://u:tr0ub4dor&3@127.0.0.1:1/l.json#",
         ),
+        // Where a parser sees its end before the password.
+        line("image    = \"", "image    = \"https://u:/tr0ub4dor&3@h:1/"),
+        line("image    = \"", "image    = \"https://u:1#tr0ub4dor&3@h:1/"),
         // In a template.
         Wrong::Template("{{ user.hash }}"),
         Wrong::Template("{{ user.hash|int }}"),
@@ -150,7 +153,8 @@ fn passwords_of_mirrors_and_proxies_are_not_told() {
     let with_password = "http://u:tr0ub4dor&3@127.0.0.1:1";
     let https = "https://u:tr0ub4dor&3@127.0.0.1:1";
     let list = format!("{https}/list.json");
-    let cases: [(&[&str], &str, &str); 8] = [
+    let cut = "https://u:1#tr0ub4dor&3@127.0.0.1:1/a.img";
+    let cases: [(&[&str], &str, &str); 10] = [
         (
             &["images", "fetch", "raspios-lite-arm64"],
             "CARDMINT_OS_LIST",
@@ -163,7 +167,9 @@ fn passwords_of_mirrors_and_proxies_are_not_told() {
         ),
         (&["images", "list", "--from", &list], "X", ""),
         (&["images", "list", "--from", with_password], "X", ""),
+        (&["images", "list", "--from", cut], "X", ""),
         (&["images", "fetch", https], "X", ""),
+        (&["images", "fetch", cut], "X", ""),
         (&["images", "fetch", &format!("{list}#x"), "-v"], "X", ""),
         // These wait for the proxy.
         (

@@ -104,6 +104,31 @@ fn an_image_that_rotted_in_the_cache_is_fetched_again() {
 }
 
 #[test]
+fn what_is_here_is_found_by_each_digest_that_may_be_promised() {
+    let bytes = bytes();
+    let (packed, raw) = (gzip(&bytes), Sha256Digest::of(&bytes));
+    let published = Sha256Digest::of(&packed);
+    let server = Server::http();
+    server.serve("/a.img.gz", Answer::bytes(packed));
+    let bench = Bench::new();
+    let mut wanted = wanted(&server, "/a.img.gz", published);
+    bench.arrives(&wanted);
+    for (either, raw) in [
+        (Some(published), None),
+        (Some(raw), None),
+        (None, Some(raw)),
+    ] {
+        wanted.promise = Promise {
+            published: None,
+            raw,
+            either,
+        };
+        assert!(matches!(bench.fetch(&wanted), Ok(Fetched::Here(_))));
+    }
+    assert_eq!(server.asks().len(), 1);
+}
+
+#[test]
 fn what_is_here_is_held_to_every_promise() {
     let bytes = bytes();
     let (packed, wrong) = (gzip(&bytes), Sha256Digest([1; 32]));
@@ -147,9 +172,15 @@ fn a_version_that_is_here_is_not_sent_again() {
 
 #[test]
 fn the_same_from_two_addresses_is_kept_once() {
-    let (server, mut wanted) = noisy(MIB, |answer| answer);
-    let bench = Bench::new();
-    wanted.promise.either = wanted.promise.published.take();
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    server.serve("/a.img", Answer::content(noise(MIB)));
+    let bench = Bench::trusting(Some(&authority));
+    let mut wanted = Wanted {
+        url: server.url("/a.img"),
+        name: "a.img".to_owned(),
+        ..Wanted::default()
+    };
     let first = bench.arrives(&wanted);
     server.serve("/b.img", Answer::content(noise(MIB)));
     wanted.url = server.url("/b.img");

@@ -1,3 +1,4 @@
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,11 @@ fn a_server_that_falls_silent_is_asked_again() {
 #[test]
 fn ctrl_c_is_heard_while_a_server_is_silent() {
     let (_server, wanted) = noisy(4 * MIB, |answer| answer.stall_after(MIB));
+    assert_interruptible(&wanted);
+}
+
+/// Nothing but the interruption ends it before the silence is noticed.
+fn assert_interruptible(wanted: &Wanted) {
     let bench = Bench::new();
     let interrupt = bench.interrupt.clone();
     let start = Instant::now();
@@ -69,9 +75,35 @@ fn ctrl_c_is_heard_while_a_server_is_silent() {
             .flag()
             .store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(matches!(bench.fails(&wanted), FetchError::Interrupted));
-    // Nothing else ends it before the silence is noticed.
+    assert!(matches!(bench.fails(wanted), FetchError::Interrupted));
     assert!(start.elapsed() < SILENCE);
+}
+
+#[test]
+fn ctrl_c_is_heard_while_a_server_takes_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // Until no more of them may wait to be taken.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    let waiting: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).collect();
+    let (_server, mut wanted) = noisy(MIB, |answer| answer);
+    wanted.url = format!("http://{address}/a.img");
+    assert_interruptible(&wanted);
+    drop(waiting);
+}
+
+#[test]
+fn a_small_document_that_comes_byte_by_byte_is_not_waited_for() {
+    let server = Server::http();
+    let answer = Answer::content(noise(2 * MIB)).pause(Duration::from_millis(100));
+    server.serve("/list", answer);
+    let bench = Bench::bearing(Duration::from_millis(300), None);
+    let url = server.url("/list");
+    let error = bench
+        .client
+        .get_small(&url, 4 * MIB, None, &bench.interrupt);
+    let error = error.expect_err("no document");
+    assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
 }
 
 #[test]
@@ -222,4 +254,48 @@ fn two_that_want_the_same_download_it_once() {
     let arrived = |outcome: &&Fetched| matches!(outcome, Fetched::Arrived(_));
     assert_eq!(outcomes.iter().filter(arrived).count(), 1);
     assert_eq!(server.sent("/a.img"), len);
+}
+
+/// A server over https at which nobody promises anything, and what to ask of it.
+fn unpromised(answer: Answer) -> (Server, Bench, Wanted) {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    server.serve("/a.img", answer);
+    let wanted = Wanted {
+        url: server.url("/a.img"),
+        name: "a.img".to_owned(),
+        ..Wanted::default()
+    };
+    (server, Bench::trusting(Some(&authority)), wanted)
+}
+
+#[test]
+fn a_part_that_is_smaller_than_asked_for_is_not_taken_for_the_rest() {
+    let answer = Answer::content(noise(4 * MIB));
+    let (server, bench, wanted) = unpromised(answer.cut_after(MIB).becomes(
+        // Of it come three parts.
+        Answer::content(noise(4 * MIB)).shorten_ranges(MIB),
+    ));
+    let stored = bench.arrives(&wanted);
+    assert_eq!(stored.note.sha256, digest_of(&noise(4 * MIB)));
+    let from: Vec<_> = server.asks().iter().map(|ask| ask.from).collect();
+    assert_eq!(from, [None, Some(MIB), Some(2 * MIB), Some(3 * MIB)]);
+}
+
+#[test]
+fn the_rest_of_another_file_of_the_same_length_is_not_taken_for_it() {
+    const OLD: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
+    const NEW: &str = "Tue, 02 Jun 2026 00:00:00 GMT";
+    let content = |seed| Content::Noise { seed, len: 4 * MIB };
+    let answer = |seed| Answer::content(content(seed)).etag(None).ignore_if_range();
+    let dated = |seed, date| answer(seed).header("Last-Modified", date);
+    for new in [dated(8, NEW), answer(8)] {
+        let (_server, bench, wanted) = unpromised(dated(7, OLD).cut_after(MIB).becomes(new));
+        let stored = bench.arrives(&wanted);
+        assert_eq!(stored.note.sha256, digest_of(&content(8)));
+    }
+    // One that does say that it is still the same need not send all once more.
+    let (server, bench, wanted) = unpromised(dated(7, OLD).cut_after(MIB).becomes(dated(7, OLD)));
+    bench.arrives(&wanted);
+    assert_eq!(server.sent("/a.img"), 4 * MIB);
 }

@@ -121,6 +121,33 @@ fn lengths_are_held_to() {
 }
 
 #[test]
+fn what_ends_too_soon_is_not_taken_for_whole() {
+    let authority = Authority::new();
+    let server = Server::https(&authority);
+    let bench = Bench::trusting(Some(&authority));
+    let fails = |answer: Answer, len| {
+        server.serve("/a.img", answer);
+        let wanted = Wanted {
+            url: server.url("/a.img"),
+            name: "a.img".to_owned(),
+            len,
+            ..Wanted::default()
+        };
+        bench.fails(&wanted)
+    };
+    // Only the list tells how long it is.
+    let short = fails(Answer::content(noise(MIB)).chunked(), Some(2 * MIB));
+    assert!(matches!(short, FetchError::Unreachable { .. }), "{short}");
+    let empty = fails(Answer::bytes(""), None);
+    assert!(matches!(empty, FetchError::Empty(_)), "{empty}");
+    let nothing = fails(Answer::bytes("").chunked(), None);
+    assert!(
+        matches!(nothing, FetchError::Unreachable { .. }),
+        "{nothing}"
+    );
+}
+
+#[test]
 fn room_is_looked_for_before_anything_comes() {
     let huge = 1 << 50;
     let (server, mut wanted) = noisy(MIB, |answer| answer.claim_len(huge));
@@ -132,7 +159,11 @@ fn room_is_looked_for_before_anything_comes() {
 
 #[test]
 fn passwords_in_addresses_are_refused_and_not_repeated() {
-    for url in ["https://me:secret@example.org/a", "http://secret@h/a"] {
+    for url in [
+        "https://me:secret@example.org/a",
+        "http://secret@h/a",
+        "https://me:sec/secret@h/a",
+    ] {
         let wanted = Wanted {
             url: url.to_owned(),
             ..Wanted::default()

@@ -267,6 +267,11 @@ fn counts_and_numbers_have_bounds() {
             "image = \"ftp://x\"",
             "no address of an image",
         ),
+        (
+            "image = \"x.img\"",
+            "image = \"https://me:s3c/ret@h/x.img\"",
+            "may be a password",
+        ),
     ] {
         let problems = bench.parse(&sound(3).replace(from, to)).unwrap_err();
         assert!(problems[0].message.contains(said), "{to}: {problems:?}");
