@@ -197,21 +197,8 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         tell(&format!("{path} is a disk: name it, and it is written"));
         return Ok(None);
     }
-    // An older card of a node that was written just now looks like the new one.
-    let is_made = |content: &Content| matches!(content, Content::Node { instance_id, .. } if run.has_made(instance_id));
-    let keep = |content: &Content| {
-        let node = &run.plan.cards[card].node.hostname;
-        tell(&format!(
-            "{path} holds what was written just now: {content}. Take it out. If it is an older \
-             card: cardmint flash {node}={path}"
-        ));
-    };
-    if run.args.yes {
-        let content = Content::read(&found.path);
-        if is_made(&content) {
-            keep(&content);
-            return Ok(None);
-        }
+    if run.args.yes && is_kept(run, card, &path, &Content::read(&found.path)) {
+        return Ok(None);
     }
     let device = guard.free(card, found.clone())?;
     if device.id != found.id {
@@ -228,16 +215,8 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         return Ok(None);
     }
     let one = guard.look(card, device)?;
-    if is_made(&one.content) {
-        if run.args.yes {
-            keep(&one.content);
-            return Ok(None);
-        }
-        let content = &one.content;
-        tell(&format!(
-            "{path} holds what was written just now: {content}. Take it out, unless it is an \
-             older card"
-        ));
+    if is_kept(run, card, &path, &one.content) {
+        return Ok(None);
     }
     if !run.args.yes && !agrees(run, &one)? {
         tell(&format!(
@@ -246,6 +225,23 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
         return Ok(None);
     }
     Ok(Some(one))
+}
+
+/// Whether a card stays as it is because it holds what this run has written. An older card
+/// of that node looks the same, so where somebody is asked, they are told and decide.
+fn is_kept(run: &Run<'_>, card: usize, path: &str, content: &Content) -> bool {
+    if !matches!(content, Content::Node { instance_id, .. } if run.has_made(instance_id)) {
+        return false;
+    }
+    let node = &run.plan.cards[card].node.hostname;
+    let unless = if run.args.yes {
+        format!(". If it is an older card: cardmint flash {node}={path}")
+    } else {
+        ", unless it is an older card".to_owned()
+    };
+    let message = format!("{path} holds what was written just now: {content}. Take it out{unless}");
+    run.sink.send(Event::Noticed { message: &message });
+    run.args.yes
 }
 
 fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
