@@ -34,7 +34,7 @@ pub(super) struct Lane<'a> {
     is_touched: bool,
     /// Whether the card's old partition table is overwritten.
     is_headless: bool,
-    /// Whether the new one was begun.
+    /// Whether the new one, or some of it, may be there.
     has_head: bool,
     /// What the card holds, where it is compared.
     compared: AlignedBuf,
@@ -86,7 +86,7 @@ impl<'a> Lane<'a> {
         let writing = start.elapsed();
         let start = Instant::now();
         let rewritten = if self.shared.flash.verify {
-            read_back::run(&self).map_err(|error| self.abandon(error))?
+            read_back::run(&mut self).map_err(|error| self.abandon(error))?
         } else {
             0
         };
@@ -186,8 +186,6 @@ impl<'a> Lane<'a> {
         if self.is_headless {
             return Ok(());
         }
-        // From the first byte on there is no way back.
-        self.is_touched = true;
         self.is_headless = true;
         let zeros = AlignedBuf::new(self.head_len());
         self.put(&zeros, 0)?;
@@ -298,9 +296,11 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+    pub(super) fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
         // A reader that is open may have been given another card.
         self.job.medium.check().map_err(|_| CardError::Gone)?;
+        // From the first byte on there is no way back.
+        self.is_touched = true;
         write_all_at(self.job.medium, bytes, offset)
             .map_err(|source| self.failed(Doing::Writing, offset, source))?;
         self.written += bytes.len() as u64;
@@ -332,7 +332,6 @@ impl<'a> Lane<'a> {
         medium.flush().map_err(CardError::Sync)?;
         let len = self.head_len();
         let head = std::mem::replace(&mut self.head, AlignedBuf::new(0));
-        self.is_touched = true;
         self.has_head = true;
         if self.is_headless {
             self.put(&head[..len], 0)?;
