@@ -36,7 +36,9 @@ pub(super) struct Lane<'a> {
     is_headless: bool,
     /// Whether the new one, or some of it, may be there.
     has_head: bool,
-    /// What the card holds, where it is compared.
+    /// Whether what the card holds is compared before it is written.
+    compares: bool,
+    /// What it holds.
     compared: AlignedBuf,
     next_index: usize,
     done: u64,
@@ -55,6 +57,7 @@ impl<'a> Lane<'a> {
             is_touched: false,
             is_headless: false,
             has_head: false,
+            compares: job.delta,
             compared: AlignedBuf::new(0),
             next_index: 0,
             done: 0,
@@ -125,13 +128,17 @@ impl<'a> Lane<'a> {
 
     /// Makes sure that a card which is not complete does not look so.
     fn abandon(&self, error: CardError) -> CardError {
-        if matches!(error, CardError::Gone) {
-            return error;
-        }
-        if !self.is_touched && error.is_interrupted() {
-            return CardError::Untouched;
-        }
-        if !self.has_head {
+        let is_interrupted = error.is_interrupted();
+        let is_gone = matches!(error, CardError::Gone);
+        // What was read back and is wrong is that whoever wrote it.
+        let is_bad = self.has_head && !is_interrupted && !is_gone;
+        let error = match (self.is_touched || is_bad, is_interrupted) {
+            (false, true) => return CardError::Untouched,
+            (false, false) => return CardError::Unwritten(Box::new(error)),
+            (true, true) => CardError::Interrupted,
+            (true, false) => error,
+        };
+        if !self.has_head || is_gone {
             return error;
         }
         let medium = self.job.medium;
@@ -190,7 +197,7 @@ impl<'a> Lane<'a> {
         let zeros = AlignedBuf::new(self.head_len());
         self.put(&zeros, 0)?;
         self.scrub(offset.max(HEAD_END))?;
-        self.job.medium.flush().map_err(CardError::Sync)
+        self.flush()
     }
 
     fn scrub(&mut self, from: u64) -> Result<(), CardError> {
@@ -273,7 +280,7 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         let bytes = &bytes[within(&piece, offset)];
-        if !self.job.delta {
+        if !self.compares {
             return self.put(bytes, piece.start);
         }
         let mut compared = std::mem::replace(&mut self.compared, AlignedBuf::new(0));
@@ -281,19 +288,43 @@ impl<'a> Lane<'a> {
             compared = AlignedBuf::new(CHUNK_LEN);
         }
         let there = &mut compared[..bytes.len()];
-        read_exact_at(self.job.medium, there, piece.start)
-            .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
-        if !self.is_headless && bytes != there {
+        let mut is_known = self.reads(there, piece.start)?;
+        if !self.is_headless && (!is_known || bytes != there) {
             self.behead(piece.start)?;
             // Settings within it are gone, those as well that are to stay.
-            read_exact_at(self.job.medium, there, piece.start)
-                .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
+            is_known = is_known && self.reads(there, piece.start)?;
+        }
+        if !is_known {
+            return self.put(bytes, piece.start);
         }
         for run in differing_runs(bytes, there) {
             self.put(&bytes[run.clone()], piece.start + run.start as u64)?;
         }
         self.compared = compared;
         Ok(())
+    }
+
+    /// Reads what a card that is compared holds; says whether it could be read. Where it
+    /// cannot it may still be written, which often mends it.
+    fn reads(&mut self, there: &mut [u8], offset: u64) -> Result<bool, CardError> {
+        let Err(source) = read_exact_at(self.job.medium, there, offset) else {
+            return Ok(true);
+        };
+        match self.failed(Doing::Reading, offset, source) {
+            CardError::Read { place, .. } => {
+                // Where one place is bad more may be, and each is waited for long.
+                self.compares = false;
+                let message = format!(
+                    "{}: its card cannot be read at byte {offset} ({place}); from there on it is \
+                     written in full",
+                    self.job.name
+                );
+                let sink = self.shared.flash.sink;
+                sink.send(Event::Noticed { message: &message });
+                Ok(false)
+            }
+            error => Err(error),
+        }
     }
 
     pub(super) fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
@@ -328,22 +359,25 @@ impl<'a> Lane<'a> {
 
     /// Writes the head, now that all the rest is on the card for good.
     fn complete(&mut self) -> Result<(), CardError> {
-        let medium = self.job.medium;
-        medium.flush().map_err(CardError::Sync)?;
+        self.flush()?;
         let len = self.head_len();
         let head = std::mem::replace(&mut self.head, AlignedBuf::new(0));
-        self.has_head = true;
-        if self.is_headless {
-            self.put(&head[..len], 0)?;
+        let mut there = AlignedBuf::new(len);
+        let runs = if !self.is_headless && self.reads(&mut there, 0)? {
+            differing_runs(&head[..len], &there)
         } else {
-            let mut there = AlignedBuf::new(len);
-            read_exact_at(medium, &mut there, 0)
-                .map_err(|source| self.failed(Doing::Reading, 0, source))?;
-            for run in differing_runs(&head[..len], &there) {
-                self.put(&head[run.clone()], run.start as u64)?;
-            }
+            std::iter::once(0..len).collect()
+        };
+        self.has_head = true;
+        for run in runs {
+            self.put(&head[run.clone()], run.start as u64)?;
         }
-        medium.flush().map_err(CardError::Sync)
+        self.flush()
+    }
+
+    pub(super) fn flush(&self) -> Result<(), CardError> {
+        let flushed = self.job.medium.flush();
+        flushed.map_err(|source| self.failed(Doing::Syncing, 0, source))
     }
 
     pub(super) fn failed(&self, doing: Doing, offset: u64, source: io::Error) -> CardError {

@@ -34,7 +34,7 @@ pub(super) fn probe(medium: &dyn Medium, nonce: &[u8; 16]) -> Result<(), CardErr
         fill(&mut mark, nonce, position);
         put(medium, &mark, position)?;
     }
-    medium.flush().map_err(CardError::Sync)?;
+    medium.flush().map_err(failed(medium, Doing::Syncing, 0))?;
     let again = medium.reopen().map_err(failed(medium, Doing::Reading, 0))?;
     let mut found = AlignedBuf::new(MARK_LEN);
     let mut wrap = 0;
@@ -113,7 +113,7 @@ fn search(
         let middle = (good + (bad - good) / 2) / BLOCK_LEN * BLOCK_LEN;
         fill(&mut mark, nonce, middle);
         put(medium, &mark, middle)?;
-        medium.flush().map_err(CardError::Sync)?;
+        medium.flush().map_err(failed(medium, Doing::Syncing, 0))?;
         read_exact_at(again, &mut found, middle).map_err(failed(medium, Doing::Reading, middle))?;
         if *found == *mark {
             good = middle;

@@ -147,7 +147,7 @@ fn rewrite(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), 
     for piece in lane.used().within(offset, len as u64) {
         lane.put(&buf[within(&piece, offset)], piece.start)?;
     }
-    lane.job.medium.flush().map_err(CardError::Sync)?;
+    lane.flush()?;
     match check(lane, card, index, &mut buf) {
         Ok(true) => Ok(()),
         Ok(false) => {

@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
         let done = |number: usize, outcome: &Outcome| {
             let Opened { chosen, card, .. } = &group[number];
             let result = match outcome {
-                Err(CardError::Untouched) => self.unnote(&noted[number]),
+                Err(error) if error.is_untouched() => self.unnote(&noted[number]),
                 outcome => self.note(chosen, fate::state(outcome)).map(drop),
             };
             if let Err(error) = result {

@@ -2,6 +2,7 @@
 
 mod broken_off;
 mod card;
+mod compared;
 mod probed;
 
 use std::io::ErrorKind;
