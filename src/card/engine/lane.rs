@@ -182,7 +182,11 @@ impl<'a> Lane<'a> {
         // Whoever interrupts is told that the card has no partition table: see to it first.
         self.behead(0)?;
         if self.job.probe {
-            probe::probe(self.job.medium, &self.shared.flash.nonce)?;
+            let flash = &self.shared.flash;
+            // On a counterfeit, marks come round to where the table was.
+            self.has_head = true;
+            probe::probe(self.job.medium, &flash.nonce, flash.interrupt)?;
+            self.has_head = false;
         }
         Ok(())
     }
