@@ -74,6 +74,7 @@ impl<'a> Lane<'a> {
         let start = Instant::now();
         let task = self.job.name;
         let sink = self.shared.flash.sink;
+        self.prepare().map_err(|error| self.abandon(error))?;
         sink.send(Event::Started {
             task,
             verb: if self.job.delta {
@@ -104,7 +105,6 @@ impl<'a> Lane<'a> {
     }
 
     fn write(&mut self, mut feed: Feed) -> Result<(), CardError> {
-        self.prepare()?;
         while let Some(chunk) = feed.next() {
             let shared = (chunk.pieces.as_slice(), chunk.fingerprint);
             self.take(chunk.index, &chunk.bytes, Some(shared))?;
@@ -165,13 +165,18 @@ impl<'a> Lane<'a> {
         if self.shared.flash.wipe {
             // As before each write: it is not less than one.
             self.job.medium.check().map_err(|_| CardError::Gone)?;
-            match self.job.medium.discard() {
+            let (task, sink) = (self.job.name, self.shared.flash.sink);
+            sink.send(Event::Started {
+                task,
+                verb: "discarding",
+                total: 0,
+            });
+            let discarded = self.job.medium.discard();
+            sink.send(Event::Ended { task });
+            match discarded {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    let message = format!("{}: its card cannot be discarded", self.job.name);
-                    self.shared
-                        .flash
-                        .sink
-                        .send(Event::Noticed { message: &message });
+                    let message = format!("{task}: its card cannot be discarded");
+                    sink.send(Event::Noticed { message: &message });
                 }
                 result => {
                     self.is_touched = true;
@@ -182,10 +187,9 @@ impl<'a> Lane<'a> {
         // Whoever interrupts is told that the card has no partition table: see to it first.
         self.behead(0)?;
         if self.job.probe {
-            let flash = &self.shared.flash;
             // On a counterfeit, marks come round to where the table was.
             self.has_head = true;
-            probe::probe(self.job.medium, &flash.nonce, flash.interrupt)?;
+            probe::run(self.job, &self.shared.flash)?;
             self.has_head = false;
         }
         Ok(())

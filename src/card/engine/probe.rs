@@ -11,10 +11,11 @@ use std::ops::Range;
 
 use super::super::error::{CardError, Doing};
 use super::super::medium::{BLOCK_LEN, Medium, read_exact_at, write_all_at};
+use super::{Flash, Job};
 use crate::base::Sha256Digest;
 use crate::base::chunk::{CHUNK_LEN, within};
-use crate::interrupt::Interrupt;
 use crate::output::{ALIGN, AlignedBuf};
+use crate::report::event::Event;
 
 /// Where the run begins.
 const FIRST: u64 = 3 << 20;
@@ -56,31 +57,65 @@ impl Marks {
             run: FIRST..FIRST + step,
         }
     }
+
+    /// Bytes that are marked.
+    fn len(&self) -> u64 {
+        self.single.len() as u64 * BLOCK_LEN + (self.run.end - self.run.start)
+    }
 }
 
-/// Makes sure that `medium` holds what it claims. Overwrites marked blocks.
+/// Makes sure that a card holds what it claims. Overwrites marked blocks.
 ///
 /// # Errors
 /// [`CardError::Counterfeit`], what the operating system says, and where the user asks to
 /// stop.
-pub(super) fn probe(
-    medium: &dyn Medium,
-    nonce: &[u8; 16],
-    interrupt: &Interrupt,
-) -> Result<(), CardError> {
-    let claims = medium.len();
-    let marks = Marks::of(claims);
+pub(super) fn run(job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardError> {
+    let marks = Marks::of(job.medium.len());
     if marks.single.is_empty() {
         return Ok(());
     }
-    write(medium, &marks, nonce, interrupt)?;
+    let task = job.name;
+    flash.sink.send(Event::Started {
+        task,
+        verb: "testing",
+        total: marks.len(),
+    });
+    let result = write(&marks, job, flash).and_then(|()| check(&marks, job, flash));
+    flash.sink.send(Event::Ended { task });
+    result
+}
+
+fn write(marks: &Marks, job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardError> {
+    let mut buf = AlignedBuf::new(CHUNK_LEN);
+    let single = marks.single.iter().map(|&at| at..at + BLOCK_LEN);
+    let run = marks.run.clone().step_by(CHUNK_LEN);
+    let run = run.map(|at| at..marks.run.end.min(at + CHUNK_LEN as u64));
+    let mut done = 0;
+    for range in single.chain(run) {
+        flash.interrupt.check()?;
+        let bytes = &mut buf[within(&range, range.start)];
+        fill(bytes, &flash.nonce, range.start);
+        put(job.medium, bytes, range.start)?;
+        done += range.end - range.start;
+        flash.sink.send(Event::Progressed {
+            task: job.name,
+            done,
+        });
+    }
+    let flushed = job.medium.flush();
+    flushed.map_err(failed(job.medium, Doing::Syncing, 0))
+}
+
+/// Reads the single marks back.
+fn check(marks: &Marks, job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardError> {
+    let (medium, nonce) = (job.medium, &flash.nonce);
     let again = medium.reopen().map_err(failed(medium, Doing::Reading, 0))?;
     let mut found = AlignedBuf::new(MARK_LEN);
     let mut mark = AlignedBuf::new(MARK_LEN);
     let mut wrap = 0;
     let mut first_bad = None;
     for (index, &position) in marks.single.iter().enumerate() {
-        interrupt.check()?;
+        flash.interrupt.check()?;
         read_exact_at(&*again, &mut found, position).map_err(failed(
             medium,
             Doing::Reading,
@@ -103,26 +138,8 @@ pub(super) fn probe(
         }
         (wrap, _) => wrap,
     };
+    let claims = medium.len();
     Err(CardError::Counterfeit { claims, holds })
-}
-
-fn write(
-    medium: &dyn Medium,
-    marks: &Marks,
-    nonce: &[u8; 16],
-    interrupt: &Interrupt,
-) -> Result<(), CardError> {
-    let mut buf = AlignedBuf::new(CHUNK_LEN);
-    let single = marks.single.iter().map(|&at| at..at + BLOCK_LEN);
-    let run = marks.run.clone().step_by(CHUNK_LEN);
-    let run = run.map(|at| at..marks.run.end.min(at + CHUNK_LEN as u64));
-    for range in single.chain(run) {
-        interrupt.check()?;
-        let bytes = &mut buf[within(&range, range.start)];
-        fill(bytes, nonce, range.start);
-        put(medium, bytes, range.start)?;
-    }
-    medium.flush().map_err(failed(medium, Doing::Syncing, 0))
 }
 
 /// Of the distances between where marks were written and where they lie: each is a multiple

@@ -1,12 +1,20 @@
 //! Cards that are tested before they are written.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::super::probe::Marks;
 use super::card::{Faults, TestCard};
 use super::{Bench, Job, job, overlay};
+use crate::base::chunk::CHUNK_LEN;
 use crate::card::error::CardError;
+use crate::layout::UsedMap;
 use crate::overlay::Overlay;
+use crate::report::event::{Event, Sink};
 
 #[test]
 fn counterfeits_are_told_with_their_size() {
@@ -77,6 +85,52 @@ fn a_card_put_in_the_place_of_a_probed_one_is_not_marked() {
         assert!(matches!(error, CardError::Gone), "after {after}: {error}");
         assert_eq!(card.state().writes.len(), after);
     }
+}
+
+/// What the user should know.
+#[derive(Default)]
+struct Notices(Mutex<Vec<String>>);
+
+impl Sink for Notices {
+    fn send(&self, event: Event<'_>) {
+        if let Event::Noticed { message } = event {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+    }
+}
+
+#[test]
+fn a_card_that_is_tested_long_is_not_left_behind() {
+    // More than may wait for it.
+    let bytes = vec![5; 8 * CHUNK_LEN];
+    let mut bench = Bench::on(&bytes);
+    bench.used = UsedMap::whole(bytes.len() as u64);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let len = 64 << 20;
+    let faults = Faults {
+        stall: Some((len as u64 - 1, Arc::clone(&is_over))),
+        ..Faults::default()
+    };
+    let quick = TestCard::new(bytes.len(), Faults::default());
+    let cards = [TestCard::new(len, faults), quick];
+    let overlay = Overlay::default();
+    let jobs = [true, false].map(|probe| Job {
+        probe,
+        ..job(&cards[usize::from(!probe)], &overlay, &bench.used)
+    });
+    let notices = Notices::default();
+    let flash = bench.flash(&|_, _| {}, &notices);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Others starve for longer than one may let them that is being written.
+            thread::sleep(Duration::from_millis(500));
+            is_over.store(true, Ordering::Relaxed);
+        });
+        for outcome in flash.run(&jobs).1 {
+            outcome.unwrap();
+        }
+    });
+    assert_eq!(*notices.0.lock().unwrap(), [""; 0]);
 }
 
 /// The size at which a card that claims `len` seems to wrap around, going by what its
