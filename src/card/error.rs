@@ -76,17 +76,27 @@ pub enum CardError {
         times: String,
     },
     /// The base failed half-way: no card made from it is good.
-    #[error("the base failed, so the card is not complete: {0}")]
+    #[error("the base failed, so the card was not finished: {0}")]
     BaseFailed(String),
     /// The base cannot be read.
     #[error(transparent)]
     Base(#[from] BaseError),
     /// The user asked to stop.
     #[error("interrupted; the card has no partition table and does not boot: flash it again")]
-    Interrupted(#[from] Interrupted),
+    Interrupted,
     /// The user asked to stop before anything was written to the card.
     #[error("interrupted; the card is as it was")]
     Untouched,
+    /// Something else went wrong before anything was written to the card.
+    #[error("nothing was written, and the card is as it was")]
+    Unwritten(#[source] Box<CardError>),
+}
+
+impl From<Interrupted> for CardError {
+    /// Without the source, which says what is left of files.
+    fn from(Interrupted: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 /// What the engine was doing when the operating system said no.
@@ -94,6 +104,8 @@ pub enum CardError {
 pub(super) enum Doing {
     Writing,
     Reading,
+    /// Bringing what was written to the card itself; of no place in particular.
+    Syncing,
 }
 
 impl CardError {
@@ -114,21 +126,23 @@ impl CardError {
             .iter()
             .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()));
         if is_gone || medium.check().is_err() {
-            Self::Gone
-        } else if is_full && doing == Doing::Writing && medium.can_be_full() {
-            Self::Full
-        } else if doing == Doing::Writing {
-            Self::Write {
+            return Self::Gone;
+        }
+        if is_full && doing != Doing::Reading && medium.can_be_full() {
+            return Self::Full;
+        }
+        match doing {
+            Doing::Writing => Self::Write {
                 offset,
                 place,
                 source,
-            }
-        } else {
-            Self::Read {
+            },
+            Doing::Reading => Self::Read {
                 offset,
                 place,
                 source,
-            }
+            },
+            Doing::Syncing => Self::Sync(source),
         }
     }
 
@@ -137,8 +151,14 @@ impl CardError {
     pub fn is_interrupted(&self) -> bool {
         matches!(
             self,
-            Self::Interrupted(_) | Self::Untouched | Self::Base(BaseError::Interrupted(_))
+            Self::Interrupted | Self::Untouched | Self::Base(BaseError::Interrupted(_))
         )
+    }
+
+    /// Whether the card holds what it held before.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        matches!(self, Self::Untouched | Self::Unwritten(_))
     }
 
     /// Whether the card is there and works, but does not hold what was written.

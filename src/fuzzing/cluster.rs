@@ -109,8 +109,8 @@ pub(super) fn record(bytes: &[u8]) {
         assert_eq!(again.generation(number), generation + u32::from(is_known));
         if let Some(card) = record.card(number) {
             let mut twice = record.clone();
-            twice.set_card(number, card.clone(), None);
-            twice.unset_card(number, &record);
+            let noted = twice.set_card(number, card.clone(), None);
+            twice.unset_card(&noted);
             assert_eq!(twice.card(number), Some(card));
         }
     }

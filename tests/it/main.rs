@@ -60,6 +60,8 @@ mod packed;
 mod plan;
 /// Questions at a terminal, and how one gets away from them.
 mod prompts;
+/// Cards that are flashed again, and what becomes of those that were well.
+mod reflash;
 mod reports;
 /// Secrets stay where they belong.
 mod secrets;

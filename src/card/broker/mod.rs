@@ -14,6 +14,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,6 +149,7 @@ impl Broker {
         let keeper = Kept {
             broker: Arc::clone(self),
             path: path.to_owned(),
+            is_let_go: AtomicBool::new(false),
         };
         Ok(Handed::new(file, files.pop(), keeper))
     }
@@ -167,12 +169,23 @@ impl Broker {
 struct Kept {
     broker: Arc<Broker>,
     path: PathBuf,
+    is_let_go: AtomicBool,
 }
 
 impl Keeper for Kept {
     fn let_go(&self, eject: bool) -> bool {
+        self.is_let_go.store(true, Ordering::Relaxed);
         let request = Request::LetGo(self.path.clone(), eject);
         matches!(self.broker.ask(&request), Ok((Answer::Done, _)))
+    }
+}
+
+impl Drop for Kept {
+    /// Nobody could mount a card that is not written after all, as long as the broker has it.
+    fn drop(&mut self) {
+        if !self.is_let_go.load(Ordering::Relaxed) {
+            self.let_go(false);
+        }
     }
 }
 
@@ -210,4 +223,43 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
 fn read_line(reader: &mut BufReader<&UnixStream>) -> io::Result<Option<String>> {
     let mut line = String::new();
     Ok((reader.read_line(&mut line)? > 0).then_some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_that_is_not_written_is_let_go() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let broker = Arc::new(Broker(Mutex::new(ours)));
+        let asked = thread::spawn(move || {
+            let mut reader = BufReader::new(&theirs);
+            let mut asked = Vec::new();
+            while let Some(line) = read_line(&mut reader).unwrap() {
+                (&theirs).write_all(b"\"Done\"\n").unwrap();
+                asked.push(line.trim_end().to_owned());
+            }
+            asked
+        });
+        let keep = |path: &str| {
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let kept = Kept {
+                broker: Arc::clone(&broker),
+                path: path.into(),
+                is_let_go: AtomicBool::new(false),
+            };
+            Handed::new(file.into(), None, kept)
+        };
+        drop(keep("/declined"));
+        let written = keep("/written");
+        assert!(written.keeper.let_go(true));
+        drop(written);
+        drop(broker);
+        let wanted = [
+            r#"{"LetGo":["/declined",false]}"#,
+            r#"{"LetGo":["/written",true]}"#,
+        ];
+        assert_eq!(asked.join().unwrap(), wanted);
+    }
 }

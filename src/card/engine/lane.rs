@@ -34,9 +34,11 @@ pub(super) struct Lane<'a> {
     is_touched: bool,
     /// Whether the card's old partition table is overwritten.
     is_headless: bool,
-    /// Whether the new one was begun.
+    /// Whether the new one, or some of it, may be there.
     has_head: bool,
-    /// What the card holds, where it is compared.
+    /// Whether what the card holds is compared before it is written.
+    compares: bool,
+    /// What it holds.
     compared: AlignedBuf,
     next_index: usize,
     done: u64,
@@ -55,6 +57,7 @@ impl<'a> Lane<'a> {
             is_touched: false,
             is_headless: false,
             has_head: false,
+            compares: job.delta,
             compared: AlignedBuf::new(0),
             next_index: 0,
             done: 0,
@@ -71,6 +74,7 @@ impl<'a> Lane<'a> {
         let start = Instant::now();
         let task = self.job.name;
         let sink = self.shared.flash.sink;
+        self.prepare().map_err(|error| self.abandon(error))?;
         sink.send(Event::Started {
             task,
             verb: if self.job.delta {
@@ -86,7 +90,7 @@ impl<'a> Lane<'a> {
         let writing = start.elapsed();
         let start = Instant::now();
         let rewritten = if self.shared.flash.verify {
-            read_back::run(&self).map_err(|error| self.abandon(error))?
+            read_back::run(&mut self).map_err(|error| self.abandon(error))?
         } else {
             0
         };
@@ -101,7 +105,6 @@ impl<'a> Lane<'a> {
     }
 
     fn write(&mut self, mut feed: Feed) -> Result<(), CardError> {
-        self.prepare()?;
         while let Some(chunk) = feed.next() {
             let shared = (chunk.pieces.as_slice(), chunk.fingerprint);
             self.take(chunk.index, &chunk.bytes, Some(shared))?;
@@ -125,13 +128,17 @@ impl<'a> Lane<'a> {
 
     /// Makes sure that a card which is not complete does not look so.
     fn abandon(&self, error: CardError) -> CardError {
-        if matches!(error, CardError::Gone) {
-            return error;
-        }
-        if !self.is_touched && error.is_interrupted() {
-            return CardError::Untouched;
-        }
-        if !self.has_head {
+        let is_interrupted = error.is_interrupted();
+        let is_gone = matches!(error, CardError::Gone);
+        // What was read back and is wrong is that whoever wrote it.
+        let is_bad = self.has_head && !is_interrupted && !is_gone;
+        let error = match (self.is_touched || is_bad, is_interrupted) {
+            (false, true) => return CardError::Untouched,
+            (false, false) => return CardError::Unwritten(Box::new(error)),
+            (true, true) => CardError::Interrupted,
+            (true, false) => error,
+        };
+        if !self.has_head || is_gone {
             return error;
         }
         let medium = self.job.medium;
@@ -158,13 +165,18 @@ impl<'a> Lane<'a> {
         if self.shared.flash.wipe {
             // As before each write: it is not less than one.
             self.job.medium.check().map_err(|_| CardError::Gone)?;
-            match self.job.medium.discard() {
+            let (task, sink) = (self.job.name, self.shared.flash.sink);
+            sink.send(Event::Started {
+                task,
+                verb: "discarding",
+                total: 0,
+            });
+            let discarded = self.job.medium.discard();
+            sink.send(Event::Ended { task });
+            match discarded {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    let message = format!("{}: its card cannot be discarded", self.job.name);
-                    self.shared
-                        .flash
-                        .sink
-                        .send(Event::Noticed { message: &message });
+                    let message = format!("{task}: its card cannot be discarded");
+                    sink.send(Event::Noticed { message: &message });
                 }
                 result => {
                     self.is_touched = true;
@@ -175,7 +187,10 @@ impl<'a> Lane<'a> {
         // Whoever interrupts is told that the card has no partition table: see to it first.
         self.behead(0)?;
         if self.job.probe {
-            probe::probe(self.job.medium, &self.shared.flash.nonce)?;
+            // On a counterfeit, marks come round to where the table was.
+            self.has_head = true;
+            probe::run(self.job, &self.shared.flash)?;
+            self.has_head = false;
         }
         Ok(())
     }
@@ -186,13 +201,11 @@ impl<'a> Lane<'a> {
         if self.is_headless {
             return Ok(());
         }
-        // From the first byte on there is no way back.
-        self.is_touched = true;
         self.is_headless = true;
         let zeros = AlignedBuf::new(self.head_len());
         self.put(&zeros, 0)?;
         self.scrub(offset.max(HEAD_END))?;
-        self.job.medium.flush().map_err(CardError::Sync)
+        self.flush()
     }
 
     fn scrub(&mut self, from: u64) -> Result<(), CardError> {
@@ -275,7 +288,7 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         let bytes = &bytes[within(&piece, offset)];
-        if !self.job.delta {
+        if !self.compares {
             return self.put(bytes, piece.start);
         }
         let mut compared = std::mem::replace(&mut self.compared, AlignedBuf::new(0));
@@ -283,13 +296,14 @@ impl<'a> Lane<'a> {
             compared = AlignedBuf::new(CHUNK_LEN);
         }
         let there = &mut compared[..bytes.len()];
-        read_exact_at(self.job.medium, there, piece.start)
-            .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
-        if !self.is_headless && bytes != there {
+        let mut is_known = self.reads(there, piece.start)?;
+        if !self.is_headless && (!is_known || bytes != there) {
             self.behead(piece.start)?;
             // Settings within it are gone, those as well that are to stay.
-            read_exact_at(self.job.medium, there, piece.start)
-                .map_err(|source| self.failed(Doing::Reading, piece.start, source))?;
+            is_known = is_known && self.reads(there, piece.start)?;
+        }
+        if !is_known {
+            return self.put(bytes, piece.start);
         }
         for run in differing_runs(bytes, there) {
             self.put(&bytes[run.clone()], piece.start + run.start as u64)?;
@@ -298,9 +312,34 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+    /// Reads what a card that is compared holds; says whether it could be read. Where it
+    /// cannot it may still be written, which often mends it.
+    fn reads(&mut self, there: &mut [u8], offset: u64) -> Result<bool, CardError> {
+        let Err(source) = read_exact_at(self.job.medium, there, offset) else {
+            return Ok(true);
+        };
+        match self.failed(Doing::Reading, offset, source) {
+            CardError::Read { place, .. } => {
+                // Where one place is bad more may be, and each is waited for long.
+                self.compares = false;
+                let message = format!(
+                    "{}: its card cannot be read at byte {offset} ({place}); from there on it is \
+                     written in full",
+                    self.job.name
+                );
+                let sink = self.shared.flash.sink;
+                sink.send(Event::Noticed { message: &message });
+                Ok(false)
+            }
+            error => Err(error),
+        }
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
         // A reader that is open may have been given another card.
         self.job.medium.check().map_err(|_| CardError::Gone)?;
+        // From the first byte on there is no way back.
+        self.is_touched = true;
         write_all_at(self.job.medium, bytes, offset)
             .map_err(|source| self.failed(Doing::Writing, offset, source))?;
         self.written += bytes.len() as u64;
@@ -328,23 +367,25 @@ impl<'a> Lane<'a> {
 
     /// Writes the head, now that all the rest is on the card for good.
     fn complete(&mut self) -> Result<(), CardError> {
-        let medium = self.job.medium;
-        medium.flush().map_err(CardError::Sync)?;
+        self.flush()?;
         let len = self.head_len();
         let head = std::mem::replace(&mut self.head, AlignedBuf::new(0));
-        self.is_touched = true;
-        self.has_head = true;
-        if self.is_headless {
-            self.put(&head[..len], 0)?;
+        let mut there = AlignedBuf::new(len);
+        let runs = if !self.is_headless && self.reads(&mut there, 0)? {
+            differing_runs(&head[..len], &there)
         } else {
-            let mut there = AlignedBuf::new(len);
-            read_exact_at(medium, &mut there, 0)
-                .map_err(|source| self.failed(Doing::Reading, 0, source))?;
-            for run in differing_runs(&head[..len], &there) {
-                self.put(&head[run.clone()], run.start as u64)?;
-            }
+            std::iter::once(0..len).collect()
+        };
+        self.has_head = true;
+        for run in runs {
+            self.put(&head[run.clone()], run.start as u64)?;
         }
-        medium.flush().map_err(CardError::Sync)
+        self.flush()
+    }
+
+    pub(super) fn flush(&self) -> Result<(), CardError> {
+        let flushed = self.job.medium.flush();
+        flushed.map_err(|source| self.failed(Doing::Syncing, 0, source))
     }
 
     pub(super) fn failed(&self, doing: Doing, offset: u64, source: io::Error) -> CardError {

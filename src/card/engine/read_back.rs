@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::lane::Lane;
 use crate::base::chunk::{CHUNK_LEN, within};
 use crate::card::error::{CardError, Doing};
-use crate::card::medium::{Medium, read_exact_at, write_all_at};
+use crate::card::medium::{Medium, read_exact_at};
 use crate::output::{AlignedBuf, for_each_chunk};
 use crate::report::event::Event;
 
@@ -33,7 +33,7 @@ pub(super) fn fingerprint(chunk: &[u8], offset: u64, pieces: &[Range<u64>]) -> b
 ///
 /// # Errors
 /// Where a chunk stays wrong.
-pub(super) fn run(lane: &Lane<'_>) -> Result<usize, CardError> {
+pub(super) fn run(lane: &mut Lane<'_>) -> Result<usize, CardError> {
     let flash = &lane.shared.flash;
     let medium = lane.job.medium;
     let card = medium
@@ -103,7 +103,7 @@ fn check(lane: &Lane<'_>, card: &dyn Medium, index: usize, buf: &mut [u8]) -> io
     Ok(lane.fingerprints.get(&index) == Some(&found))
 }
 
-fn repair(lane: &Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, CardError> {
+fn repair(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, CardError> {
     let Some(first) = wrong.first() else {
         return Ok(0);
     };
@@ -125,7 +125,7 @@ fn repair(lane: &Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usize, 
 }
 
 /// Writes a chunk once more and reads it back.
-fn rewrite(lane: &Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), CardError> {
+fn rewrite(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), CardError> {
     let index = wrong.index;
     let (offset, len) = lane.shared.range(index);
     let at = match wrong.error {
@@ -145,12 +145,9 @@ fn rewrite(lane: &Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), Card
     lane.shared
         .read_minted(lane.job.overlay, &mut buf[..len], offset)?;
     for piece in lane.used().within(offset, len as u64) {
-        let bytes = &buf[within(&piece, offset)];
-        lane.job.medium.check().map_err(|_| CardError::Gone)?;
-        write_all_at(lane.job.medium, bytes, piece.start)
-            .map_err(|source| lane.failed(Doing::Writing, piece.start, source))?;
+        lane.put(&buf[within(&piece, offset)], piece.start)?;
     }
-    lane.job.medium.flush().map_err(CardError::Sync)?;
+    lane.flush()?;
     match check(lane, card, index, &mut buf) {
         Ok(true) => Ok(()),
         Ok(false) => {

@@ -21,6 +21,9 @@ use crate::report::event::{Event, Sink};
 const QUEUE_LEN: usize = 4;
 /// How long, in all, others may starve because of one card.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
+/// How long, in all, others may starve while one card is still being prepared: tested, most
+/// of all.
+const PREPARATION: Duration = Duration::from_secs(60);
 /// How often a full queue is looked at again; a card takes 4 MiB in some 100 ms.
 const NAP: Duration = Duration::from_millis(2);
 
@@ -47,6 +50,8 @@ pub(super) struct Feed {
 struct State {
     /// Chunks sent and not yet dealt with.
     pending: AtomicUsize,
+    /// Whether it has asked for its first chunk.
+    is_ready: AtomicBool,
     left_behind: AtomicBool,
     done: AtomicBool,
 }
@@ -54,6 +59,7 @@ struct State {
 impl Feed {
     /// The next chunk; `None` at the end, or when this card was left behind.
     pub(super) fn next(&mut self) -> Option<Arc<Chunk>> {
+        self.state.is_ready.store(true, Ordering::Relaxed);
         if std::mem::take(&mut self.busy) {
             self.state.pending.fetch_sub(1, Ordering::Relaxed);
         }
@@ -86,8 +92,10 @@ struct Lane<'a> {
     name: &'a str,
     chunks: SyncSender<Arc<Chunk>>,
     state: Arc<State>,
-    /// How long others have starved because of this card.
+    /// How long others have starved because of this card, and before that because it was not
+    /// ready.
     blame: Duration,
+    blame_before: Duration,
 }
 
 enum Offer {
@@ -115,6 +123,7 @@ impl<'a> Stream<'a> {
             chunks: sender,
             state: Arc::clone(&state),
             blame: Duration::ZERO,
+            blame_before: Duration::ZERO,
         });
         Feed {
             chunks,
@@ -173,8 +182,13 @@ impl<'a> Stream<'a> {
                 .map_err(|_| io::Error::from(io::ErrorKind::Interrupted))?;
             if others_starve {
                 let lane = &mut self.lanes[at];
-                lane.blame += start.elapsed();
-                if lane.blame > PATIENCE {
+                let (blame, patience) = if lane.state.is_ready.load(Ordering::Relaxed) {
+                    (&mut lane.blame, PATIENCE)
+                } else {
+                    (&mut lane.blame_before, PREPARATION)
+                };
+                *blame += start.elapsed();
+                if *blame > patience {
                     return Ok(Offer::LeftBehind);
                 }
             }

@@ -14,6 +14,7 @@ use crate::card::{
     CardError, Content, Flash, Job, Kind, OpenCard, OpenError, Outcome, System, Written,
 };
 use crate::cli::CardArgs;
+use crate::cluster::record::Noted;
 use crate::cluster::{CardEntry, CardState, Record};
 use crate::commands::used::Maps;
 use crate::commands::workspace::Workspace;
@@ -129,19 +130,19 @@ impl<'a> Run<'a> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| anyhow!("asking for random numbers: {error}"))?;
-        let before = Record::load(&self.workspace.dir)?;
-        for one in group {
-            self.note(&one.chosen, CardState::Writing)?;
-        }
+        let noted = group
+            .iter()
+            .map(|one| self.note(&one.chosen, CardState::Writing))
+            .collect::<Result<Vec<Noted>>>()?;
         let ejected: Vec<AtomicBool> = group.iter().map(|_| AtomicBool::new(false)).collect();
         // Told and let go one by one: the others may take long, or for ever.
         let done = |number: usize, outcome: &Outcome| {
             let Opened { chosen, card, .. } = &group[number];
-            let noted = match outcome {
-                Err(CardError::Untouched) => self.unnote(chosen, &before),
-                outcome => self.note(chosen, fate::state(outcome)),
+            let result = match outcome {
+                Err(error) if error.is_untouched() => self.unnote(&noted[number]),
+                outcome => self.note(chosen, fate::state(outcome)).map(drop),
             };
-            if let Err(error) = noted {
+            if let Err(error) = result {
                 let message = told(&error);
                 self.sink.send(Event::Noticed { message: &message });
             }
@@ -217,11 +218,14 @@ impl<'a> Run<'a> {
     }
 
     /// Records how far a card got.
-    fn note(&self, chosen: &Chosen, state: CardState) -> Result<()> {
+    fn note(&self, chosen: &Chosen, state: CardState) -> Result<Noted> {
         let card = &self.plan.cards[chosen.card];
         let device = &chosen.device;
         let held = match &chosen.content {
-            Content::Node { instance_id, .. } => Some(instance_id.as_str()),
+            // Once it is being written it holds that no more.
+            Content::Node { instance_id, .. } if state == CardState::Writing => {
+                Some(instance_id.as_str())
+            }
             _ => None,
         };
         let own_serial = device.id.serial.clone();
@@ -237,19 +241,16 @@ impl<'a> Run<'a> {
             generation: card.generation,
             copies: 1,
         };
-        Record::update(&self.workspace.dir, |record| {
+        let noted = Record::update(&self.workspace.dir, |record| {
             record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
-            record.set_card(card.node.number, entry, held);
+            record.set_card(card.node.number, entry, held)
         })?;
-        Ok(())
+        Ok(noted)
     }
 
     /// Takes that back: nothing was written.
-    fn unnote(&self, chosen: &Chosen, before: &Record) -> Result<()> {
-        let number = self.plan.cards[chosen.card].node.number;
-        Record::update(&self.workspace.dir, |record| {
-            record.unset_card(number, before);
-        })?;
+    fn unnote(&self, noted: &Noted) -> Result<()> {
+        Record::update(&self.workspace.dir, |record| record.unset_card(noted))?;
         Ok(())
     }
 

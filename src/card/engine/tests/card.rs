@@ -21,10 +21,16 @@ pub(super) struct Faults {
     pub(super) write_error: Option<u64>,
     /// Reads of this byte fail.
     pub(super) read_error: Option<u64>,
-    /// Whichever way: this is what the operating system says.
+    /// Until that is written.
+    pub(super) heals: bool,
+    /// Nothing stays, and this is what the operating system says.
+    pub(super) flush_errno: Option<i32>,
+    /// Otherwise, whichever way: this is what the operating system says.
     pub(super) errno: Option<i32>,
     /// This byte is flipped by this many of the writes that reach it.
     pub(super) flip: Option<(u64, usize)>,
+    /// This byte reads right this many times only.
+    pub(super) fades: Option<(u64, usize)>,
     /// The true size, and whether what lies behind it wraps around.
     pub(super) holds: Option<(usize, bool)>,
     /// No transfer moves more than this.
@@ -104,6 +110,34 @@ impl State {
         io::Error::from_raw_os_error(self.faults.errno.unwrap_or(5))
     }
 
+    fn hold(&mut self, offset: u64, bytes: &[u8]) {
+        let step = self.step(bytes.len());
+        for (offset, piece) in (offset..).step_by(step).zip(bytes.chunks(step)) {
+            if let Some(start) = self.place(offset) {
+                self.bytes[start..start + piece.len()].copy_from_slice(piece);
+            }
+        }
+    }
+
+    fn give(&self, offset: u64, buf: &mut [u8]) {
+        let step = self.step(buf.len());
+        for (offset, piece) in (offset..).step_by(step).zip(buf.chunks_mut(step)) {
+            match self.place(offset) {
+                Some(start) => piece.copy_from_slice(&self.bytes[start..start + piece.len()]),
+                None => piece.fill(0),
+            }
+        }
+    }
+
+    /// How many bytes lie beside each other for sure.
+    fn step(&self, len: usize) -> usize {
+        if self.faults.holds.is_some() {
+            512
+        } else {
+            len.max(1)
+        }
+    }
+
     fn place(&self, offset: u64) -> Option<usize> {
         let offset = usize::try_from(offset).unwrap();
         match self.faults.holds {
@@ -163,9 +197,7 @@ impl Medium for TestCard {
             return Err(io::Error::from_raw_os_error(19));
         }
         raise(state.faults.interrupt_at.as_ref(), count);
-        if let Some(start) = state.place(offset) {
-            state.bytes[start..start + n].copy_from_slice(&bytes[..n]);
-        }
+        state.hold(offset, &bytes[..n]);
         if let Some((at, times)) = state.faults.flip
             && times > 0
             && reaches(range, at)
@@ -173,6 +205,10 @@ impl Medium for TestCard {
             state.faults.flip = Some((at, times - 1));
             state.bytes[usize::try_from(at).unwrap()] ^= 0x10;
         }
+        let faults = &mut state.faults;
+        faults.read_error = faults
+            .read_error
+            .filter(|&at| !(faults.heals && reaches(range, at)));
         state.writes.push(range);
         if offset == 0 && bytes[..n].iter().any(|&byte| byte != 0) {
             let dirty = state.dirty;
@@ -195,15 +231,22 @@ impl Medium for TestCard {
         {
             return Err(state.error());
         }
-        match state.place(offset) {
-            Some(start) => buf[..n].copy_from_slice(&state.bytes[start..start + n]),
-            None => buf[..n].fill(0),
+        state.give(offset, &mut buf[..n]);
+        if let Some((at, times)) = &mut state.faults.fades
+            && reaches((offset, n), *at)
+        {
+            buf[usize::try_from(*at - offset).unwrap()] ^= u8::from(*times == 0);
+            *times = times.saturating_sub(1);
         }
         Ok(n)
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.state().dirty = 0;
+        let mut state = self.state();
+        if let Some(errno) = state.faults.flush_errno {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        state.dirty = 0;
         Ok(())
     }
 

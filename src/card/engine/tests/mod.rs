@@ -2,6 +2,7 @@
 
 mod broken_off;
 mod card;
+mod compared;
 mod probed;
 
 use std::io::ErrorKind;
@@ -22,7 +23,7 @@ use crate::layout::disk::{Disk, Partition, Scheme};
 use crate::layout::used::UsedMap;
 use crate::output::AlignedBuf;
 use crate::overlay::Overlay;
-use crate::report::event::Silent;
+use crate::report::event::{Silent, Sink};
 
 const CHUNKS: usize = 5;
 
@@ -121,7 +122,15 @@ impl Bench {
         jobs: &[Job<'_>],
         done: &(dyn Fn(usize, &Outcome) + Sync),
     ) -> (Result<Digests, BaseError>, Vec<Outcome>) {
-        let flash = Flash {
+        self.flash(done, &Silent).run(jobs)
+    }
+
+    fn flash<'a>(
+        &'a self,
+        done: &'a (dyn Fn(usize, &Outcome) + Sync),
+        sink: &'a dyn Sink,
+    ) -> Flash<'a> {
+        Flash {
             base: &self.base,
             disk: &self.disk,
             used: &self.used,
@@ -130,10 +139,9 @@ impl Bench {
             wipe: self.wipe,
             nonce: [3; 16],
             done,
-            sink: &Silent,
+            sink,
             interrupt: &self.interrupt,
-        };
-        flash.run(jobs)
+        }
     }
 
     fn used_with(&self, overlay: &Overlay) -> UsedMap {

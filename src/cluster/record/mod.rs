@@ -1,6 +1,8 @@
 //! `cluster.lock`: what was made, and in which generation each node's identity
 //! is. Written by cardmint; holds no secrets.
 
+mod cards;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::key::{ClusterKey, KEY_FILE, KeyError};
 use crate::base::Sha256Digest;
 use crate::whole;
+
+pub use cards::{CardEntry, CardState, Noted};
 
 /// Name of the record's file.
 pub const RECORD_FILE: &str = "cluster.lock";
@@ -40,58 +44,6 @@ pub struct Entry {
     pub instance_id: String,
     /// Version of cardmint.
     pub tool: String,
-}
-
-/// How far a card got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CardState {
-    /// Being written; stays so if the machine dies meanwhile.
-    Writing,
-    /// Written and read back.
-    Verified,
-    /// Written, and by the user's wish not read back.
-    Unverified,
-    /// Writing or reading back failed.
-    Failed,
-    /// Complete once; since then another node was written to the card.
-    Overwritten,
-}
-
-/// The card that was last written for a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CardEntry {
-    /// How far it got.
-    pub state: CardState,
-    /// When that was, in UTC (RFC 3339).
-    pub at: String,
-    /// Where the card was.
-    pub device: String,
-    /// Its own serial number, where it tells one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    /// Vendor and model.
-    pub model: String,
-    /// Length in bytes, as it claims.
-    pub len: u64,
-    /// Digest of the overlay.
-    pub overlay: Sha256Digest,
-    /// cloud-init's instance-id.
-    pub instance_id: String,
-    /// Identity generation.
-    pub generation: u32,
-    /// How many cards were made with this instance-id.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub copies: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_one(copies: &u32) -> bool {
-    *copies == 1
 }
 
 /// The contents of `cluster.lock`.
@@ -213,11 +165,11 @@ impl Record {
     }
 
     /// Changes the record of `dir` as one step: processes that build different
-    /// nodes of one cluster do not lose each other's entries.
+    /// nodes of one cluster do not lose each other's entries. Returns what `change` does.
     ///
     /// # Errors
     /// Where it is damaged, or cannot be read or written.
-    pub fn update(dir: &Path, change: impl FnOnce(&mut Self)) -> Result<Self, RecordError> {
+    pub fn update<T>(dir: &Path, change: impl FnOnce(&mut Self) -> T) -> Result<T, RecordError> {
         let path = dir.join(RECORD_FILE);
         let failed = |source| RecordError::Io {
             verb: "writing",
@@ -228,13 +180,13 @@ impl Record {
         let lock = File::open(dir).map_err(failed)?;
         lock.lock().map_err(failed)?;
         let mut record = Self::load(dir)?;
-        change(&mut record);
+        let result = change(&mut record);
         record.version = VERSION;
         let text = record
             .to_text()
             .map_err(|error| failed(io::Error::other(error)))?;
         whole::write(&path, format!("{HEADER}{text}").as_bytes(), 0o644).map_err(failed)?;
-        Ok(record)
+        Ok(result)
     }
 
     /// Makes sure that the record's cards belong to this cluster: identities are
@@ -290,50 +242,6 @@ impl Record {
         card.into_iter().chain(entry).cloned().collect()
     }
 
-    /// Notes how far a node's card got. A node whose only card this was, going by
-    /// the instance-id `held` that was found on it, has lost it.
-    pub fn set_card(&mut self, number: u32, mut card: CardEntry, held: Option<&str>) {
-        for (other, entry) in &mut self.cards {
-            let serials_differ = entry
-                .serial
-                .as_ref()
-                .zip(card.serial.as_ref())
-                .is_some_and(|(one, other)| one != other);
-            let is_it = held == Some(entry.instance_id.as_str())
-                && entry.copies == 1
-                && entry.len == card.len
-                && !serials_differ;
-            if is_it && other.0 != number {
-                entry.state = CardState::Overwritten;
-            }
-        }
-        // A second card with the same instance-id: neither can be told by it.
-        if let Some(before) = self.cards.get(&Number(number))
-            && before.instance_id == card.instance_id
-        {
-            let is_another = before.state != CardState::Writing && held != Some(&card.instance_id);
-            card.copies = before.copies + u32::from(is_another);
-        }
-        self.cards.insert(Number(number), card);
-    }
-
-    /// Takes back what [`Self::set_card`] noted since `before`: nothing was written
-    /// to the node's card.
-    pub fn unset_card(&mut self, number: u32, before: &Self) {
-        match before.cards.get(&Number(number)) {
-            Some(entry) => drop(self.cards.insert(Number(number), entry.clone())),
-            None => drop(self.cards.remove(&Number(number))),
-        }
-        for (other, entry) in &mut self.cards {
-            if let Some(was) = before.cards.get(other)
-                && (was.at.as_str(), was.device.as_str())
-                    == (entry.at.as_str(), entry.device.as_str())
-            {
-                entry.state = was.state;
-            }
-        }
-    }
-
     /// Gives a node its next identity; nothing is kept until an entry of that
     /// generation is [`Self::set`].
     pub fn renew(&mut self, number: u32) {
@@ -385,26 +293,5 @@ mod tests {
         assert_eq!(last.generation(1), u32::MAX);
         let error = record(u32::MAX).unwrap_err();
         assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
-    }
-
-    #[test]
-    fn a_node_may_run_its_last_card_or_its_last_image() {
-        let mut built = record(0).unwrap();
-        assert_eq!(built.instance_ids(1), ["e"]);
-        let card = CardEntry {
-            state: CardState::Verified,
-            at: String::new(),
-            device: String::new(),
-            serial: None,
-            model: String::new(),
-            len: 0,
-            overlay: Sha256Digest::of(b""),
-            instance_id: "flashed".to_owned(),
-            generation: 0,
-            copies: 1,
-        };
-        built.set_card(1, card, None);
-        assert_eq!(built.instance_ids(1), ["flashed", "e"]);
-        assert!(built.instance_ids(2).is_empty());
     }
 }
