@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ImageError, Images, Request, Source, side_files};
 use crate::base::catalogue::{Catalogue, Entry, ImageName, KnownImage, OsList};
-use crate::base::fetch::{FetchError, Promise, file_name};
+use crate::base::fetch::{FetchError, Promise, file_name, password_in};
 
 /// An address, and what is promised of it.
 pub(super) struct Found {
@@ -140,7 +140,7 @@ impl Images<'_> {
 
     /// An address: where it leads, and what is said of it there.
     fn resolve_url(&self, url: &str, request: &Request) -> Result<Found, ImageError> {
-        if !url.starts_with("https://") {
+        if !url.starts_with("https://") || password_in(url).is_some() {
             // The client judges it; what lies beside it is no more to be trusted.
             return Ok(Found::unknown(url.to_owned()));
         }
