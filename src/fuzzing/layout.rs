@@ -17,14 +17,17 @@ use crate::layout::{Layout, UsedMap};
 /// Where a partition leaves the disk, overlaps another or is none of the table's.
 pub(super) fn disk(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let seal = input.u8() & 1 != 0;
+    let seals = input.u8();
     let len = u64::from(input.u32()) * SECTOR_LEN;
     let mut image = Image::new(len, &[], 0);
     // Both ends, where tables are, and places where file systems begin.
     let end = len.saturating_sub(64 << 10);
     image.patch(input, &[0, end, 1 << 20, 4 << 20]);
-    if seal {
-        seal_gpt(&mut image);
+    if seals & 1 != 0 {
+        seal_gpt(&mut image, SECTOR_LEN);
+    }
+    if seals & 2 != 0 {
+        seal_gpt(&mut image, len.saturating_sub(SECTOR_LEN));
     }
     assert!(!Content::of(&image).to_string().contains(char::is_control));
     let Ok(disk) = Disk::read(&image) else {
@@ -80,11 +83,11 @@ fn is_in_table(image: &Image<'_>, scheme: Scheme, number: u32, range: &Range<u64
     }
 }
 
-/// Makes the checksums of the first header of a GPT right (UEFI 2.10, table 5.5):
-/// no fuzzer guesses them.
-fn seal_gpt(image: &mut Image<'_>) {
+/// Makes the checksums of a header of a GPT right (UEFI 2.10, table 5.5): no fuzzer
+/// guesses them.
+fn seal_gpt(image: &mut Image<'_>, at: u64) {
     let mut header = [0; 92];
-    if image.read_exact_at(&mut header, SECTOR_LEN).is_err() {
+    if image.read_exact_at(&mut header, at).is_err() {
         return;
     }
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap());
@@ -100,7 +103,7 @@ fn seal_gpt(image: &mut Image<'_>) {
     header[16..20].fill(0);
     let sum = crc32fast::hash(&header);
     header[16..20].copy_from_slice(&sum.to_le_bytes());
-    image.put(SECTOR_LEN, &header);
+    image.put(at, &header);
 }
 
 /// What every map promises.

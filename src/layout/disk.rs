@@ -2,6 +2,8 @@
 
 use std::io::Cursor;
 
+use gpt::disk::LogicalBlockSize;
+
 use crate::base::ReadAt;
 use crate::base::cursor::ReadCursor;
 
@@ -198,17 +200,7 @@ fn from_mbr(header: &mbrman::MBRHeader, len: u64) -> Disk {
 }
 
 fn read_gpt(source: &dyn ReadAt) -> Result<Disk, DiskError> {
-    // The parser trusts these two counts, so they are looked at first.
-    let mut counts = [0; 8];
-    source.read_exact_at(&mut counts, SECTOR_LEN + 80)?;
-    let [a, b, c, d, e, f, g, h] = counts;
-    let entries = u32::from_le_bytes([a, b, c, d]);
-    let entry_len = u32::from_le_bytes([e, f, g, h]);
-    if entries > MAX_GPT_ENTRIES || entry_len != 128 {
-        return Err(DiskError::Damaged(format!(
-            "the GPT claims {entries} entries of {entry_len} bytes"
-        )));
-    }
+    check_gpt_counts(source)?;
     let table = gpt::GptConfig::new()
         .writable(false)
         .open_from_device(ReadCursor::new(source))
@@ -238,4 +230,31 @@ fn read_gpt(source: &dyn ReadAt) -> Result<Disk, DiskError> {
         id,
         partitions,
     })
+}
+
+/// Looks at two counts that the parser trusts, in the header that it takes: the second one,
+/// at the end, where the first is none. (Where neither is one, it says so itself.)
+fn check_gpt_counts(source: &dyn ReadAt) -> Result<(), DiskError> {
+    let mut cursor = ReadCursor::new(source);
+    let first =
+        gpt::header::read_header_from_arbitrary_device(&mut cursor, LogicalBlockSize::Lb512);
+    let offset = match first {
+        Ok(_) => SECTOR_LEN,
+        Err(_) => (source.len() / SECTOR_LEN - 1) * SECTOR_LEN,
+    };
+    let mut header = [0; 88];
+    source.read_exact_at(&mut header, offset)?;
+    if !header.starts_with(b"EFI PART") {
+        return Ok(());
+    }
+    let [entries, entry_len] = [80, 84].map(|at: usize| {
+        let bytes = header[at..at + 4].first_chunk().copied();
+        u32::from_le_bytes(bytes.unwrap_or_default())
+    });
+    if entries > MAX_GPT_ENTRIES || entry_len != 128 {
+        return Err(DiskError::Damaged(format!(
+            "the GPT claims {entries} entries of {entry_len} bytes"
+        )));
+    }
+    Ok(())
 }
