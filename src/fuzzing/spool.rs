@@ -43,7 +43,10 @@ pub(super) fn packed(bytes: &[u8]) {
     // other. Each call begins threads, so not all inputs go this way.
     let is_chosen = format != Format::Xz || bytes.len().is_multiple_of(16);
     if is_chosen && let Some(taken) = take_in(bytes, folder(), &|| true, &Interrupt::default()) {
-        assert_eq!(Some(taken.raw()), later);
+        // Of a frame whose last block is empty, libzstd looks at the length that it tells only
+        // where it has all of the frame at once, and that depends on how it arrives.
+        let is_passed_over = format == Format::Zstd && later.is_none();
+        assert!(is_passed_over || Some(taken.raw()) == later);
     }
 }
 
