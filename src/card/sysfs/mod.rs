@@ -19,8 +19,6 @@ use super::device::{Bus, Device, DeviceId, Kind};
 use super::printable::{printable, printable_path};
 use super::uevents;
 
-/// Whole disks that are no cards: in memory, built on others, or without writing.
-const NO_CARDS: [&str; 7] = ["zram", "ram", "dm-", "md", "sr", "fd", "mtdblock"];
 /// Paths of the running system. The disks below them are never written.
 const SYSTEM_PATHS: [&str; 7] = [
     "/",
@@ -135,8 +133,7 @@ impl System {
     /// Where the kernel's tables cannot be read: then nothing may be written.
     pub fn scan(&self) -> io::Result<Vec<Device>> {
         let survey = Survey::take(self)?;
-        let disks = survey.blocks.iter();
-        let disks = disks.filter(|block| is_disk(block) && !survey.is_loop_on_device(block));
+        let disks = survey.blocks.iter().filter(|block| survey.is_disk(block));
         let devices = disks.map(|block| self.block_device(&survey, block));
         Ok(devices.filter(|device| !device.is_empty()).collect())
     }
@@ -147,7 +144,7 @@ impl System {
         let Ok(survey) = Survey::take(self) else {
             return;
         };
-        for block in survey.blocks.iter().filter(|block| is_disk(block)) {
+        for block in survey.blocks.iter().filter(|block| survey.is_disk(block)) {
             let is_empty = attribute(&block.dir, "size").is_none_or(|size| size == "0");
             if is_empty && is_set(&block.dir, "removable") {
                 // Looking is all that opening is for.
@@ -202,7 +199,7 @@ impl System {
                 disk: Path::new("/dev").join(block.disk.replace('!', "/")),
             });
         }
-        if !is_disk(block) || survey.is_loop_on_device(block) {
+        if !survey.is_disk(block) {
             return Err(DeviceError::NotADisk(given.to_owned()));
         }
         let device = self.block_device(survey, block);
@@ -330,18 +327,6 @@ fn file(survey: &Survey<'_>, path: PathBuf, metadata: &fs::Metadata) -> Device {
         backing: None,
         path,
     }
-}
-
-/// Whether a block device is a whole disk as one buys it.
-fn is_disk(block: &Block) -> bool {
-    let name = &block.name;
-    let is_hardware_partition = name.starts_with("mmcblk")
-        && ["boot", "rpmb", "gp"]
-            .iter()
-            .any(|part| name.contains(part));
-    block.disk == *name
-        && !is_hardware_partition
-        && !NO_CARDS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn is_set(dir: &Path, name: &str) -> bool {

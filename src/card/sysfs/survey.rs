@@ -10,6 +10,9 @@ use super::tables::{self, MountLine};
 use super::{System, attribute};
 use crate::card::device::{HolderKind, Use};
 
+/// Whole disks that are no cards: in memory, built on others, or without writing.
+const NO_CARDS: [&str; 7] = ["zram", "ram", "dm-", "md", "sr", "fd", "mtdblock"];
+
 /// A whole disk, a partition, or a device that the kernel built on others.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
@@ -113,6 +116,12 @@ impl<'a> Survey<'a> {
         blocks
     }
 
+    /// The block device whose node this is, no link.
+    fn block_at(&self, node: &Path) -> Option<String> {
+        let block = self.by_number(self.system.node_number(node)?)?;
+        Some(block.name.clone())
+    }
+
     /// The name of the block device that a path such as `/dev/mapper/root` leads to.
     fn block_of_node(&self, path: &Path) -> Option<String> {
         let node = match path.strip_prefix("/dev") {
@@ -120,8 +129,7 @@ impl<'a> Survey<'a> {
             Err(_) => path.to_owned(),
         };
         if let Ok(real) = fs::canonicalize(node) {
-            let block = self.by_number(self.system.node_number(&real)?)?;
-            return Some(block.name.clone());
+            return self.block_at(&real);
         }
         // A node that is not there, as in a container: the name has to do.
         let name = path.file_name()?.to_str()?;
@@ -170,9 +178,7 @@ impl<'a> Survey<'a> {
         let mut seen = BTreeSet::new();
         let mut queue: VecDeque<String> = self.blocks_below(path).into_iter().collect();
         let real = fs::canonicalize(path).ok();
-        let number = real.and_then(|real| self.system.node_number(&real));
-        let node = number.and_then(|number| self.by_number(number));
-        queue.extend(node.map(|block| block.name.clone()));
+        queue.extend(real.and_then(|real| self.block_at(&real)));
         while let Some(name) = queue.pop_front() {
             let Some(block) = self.block(&name) else {
                 continue;
@@ -194,11 +200,20 @@ impl<'a> Survey<'a> {
         disks
     }
 
-    /// Whether it is a loop device on another device, not on a file. Whatever keeps that
-    /// one from being written would not be seen from here.
-    pub(super) fn is_loop_on_device(&self, block: &Block) -> bool {
+    /// Whether a block device is a whole disk as one buys it, or stands in for one. A loop
+    /// device on another device does not: whatever keeps that one from being written would
+    /// not be seen from here.
+    pub(super) fn is_disk(&self, block: &Block) -> bool {
+        let name = &block.name;
+        let is_hardware_partition = name.starts_with("mmcblk")
+            && ["boot", "rpmb", "gp"]
+                .iter()
+                .any(|part| name.contains(part));
         let backing = block.backing.as_deref();
-        backing.is_some_and(|backing| self.block_of_node(backing).is_some())
+        block.disk == *name
+            && !is_hardware_partition
+            && !NO_CARDS.iter().any(|prefix| name.starts_with(prefix))
+            && backing.is_none_or(|backing| self.block_of_node(backing).is_none())
     }
 
     /// Why a whole disk is in use, itself or through what was built on it.

@@ -1,5 +1,6 @@
 //! The sections that all nodes share.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -312,11 +313,10 @@ pub(super) fn read_steps(
             let message = format!("{} is written twice", file.path);
             section.problem(&span, message, "leave out one of the two");
         }
-        let others = || shared.iter().chain(&steps.files);
-        let pairs = others().map(|other| (&*other.path, &*file.path));
-        let pair = pairs
-            .flat_map(|(other, path)| [(other, path), (path, other)])
-            .find(|(above, below)| lies_below(below, above));
+        let others = shared.iter().chain(&steps.files);
+        let pair = others
+            .flat_map(|other| [(&other.path, &file.path), (&file.path, &other.path)])
+            .find(|(above, below)| below != above && Path::new(below).starts_with(above));
         if let Some((above, below)) = pair {
             let message = format!("{below} would need a folder where {above} is a file");
             section.problem(&span, message, "give one of the two another path");
@@ -324,11 +324,6 @@ pub(super) fn read_steps(
         steps.files.push(file);
     }
     steps
-}
-
-fn lies_below(path: &str, above: &str) -> bool {
-    path.strip_prefix(above)
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn read_file(mut section: Section<'_, '_>, files: &Files) -> Option<NodeFile> {

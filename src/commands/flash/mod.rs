@@ -125,8 +125,7 @@ pub(super) fn mint(
     let guard = Guard::new(&plan, args, &workspace, &context.interrupt)?;
     let mut run = Run::new(workspace, &plan, (&maps, &used), args, sink);
     if named.is_empty() {
-        let mut left = (0..plan.cards.len()).collect();
-        let stop = wait::run(context, &guard, &mut run, &mut left);
+        let stop = wait::run(context, &guard, &mut run);
         return run.finish(context, stop);
     }
     let chosen = guard.choose(&paths)?;

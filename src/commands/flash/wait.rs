@@ -32,21 +32,16 @@ fn slot(device: &Device) -> Slot {
     (device.id.number, device.id.diskseq)
 }
 
-/// Writes the nodes that are `left` to the cards that come; takes each out of
-/// `left` when it is on a card.
-pub(super) fn run(
-    context: &Context<'_>,
-    guard: &Guard,
-    run: &mut Run<'_>,
-    left: &mut Vec<usize>,
-) -> Result<()> {
+/// Writes the nodes of the plan to the cards that come.
+pub(super) fn run(context: &Context<'_>, guard: &Guard, run: &mut Run<'_>) -> Result<()> {
+    let mut left: Vec<usize> = (0..run.plan.cards.len()).collect();
     let mut slots: Vec<Slot> = Vec::new();
     if run.args.yes {
         // Whoever is not asked must not lose what was in the machine before, also in a
         // reader that nobody has looked into yet.
         guard.system.wake_empty_readers();
         let there = scan(guard)?;
-        tell_left_alone(guard, run, left, &there);
+        tell_left_alone(guard, run, &left, &there);
         slots = there.iter().map(slot).collect();
     }
     let uevents = Uevents::listen();
@@ -71,15 +66,11 @@ pub(super) fn run(
         }
         pause(SETTLE, &context.interrupt)?;
         let mut fresh = inserted(guard, &mut slots)?.into_iter();
-        let chosen = pair(context, guard, run, left, &mut fresh)?;
+        let chosen = pair(context, guard, run, &left, &mut fresh)?;
         // Those that no node was left for count as inserted again, if a card of another fails.
         let spare: Vec<Slot> = fresh.map(|device| slot(&device)).collect();
         slots.retain(|seen| !spare.contains(seen));
-        let written = if chosen.is_empty() {
-            Ok(())
-        } else {
-            run.write(context, chosen)
-        };
+        let written = run.write(context, chosen);
         let plan = run.plan;
         left.retain(|card| {
             let is_done = |one: &super::fate::Made| one.card == *card && one.result.is_ok();
