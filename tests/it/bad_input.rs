@@ -249,6 +249,7 @@ fn wrong_answers_to_init_leave_nothing_behind() {
         ("--hostname", "bad_{n}", "bad_0"),
         ("--count", "0", "no nodes"),
         ("--user", "root", "root"),
+        ("--image", "./typo.img", "no image ./typo.img"),
     ] {
         let args = ["init", "--yes", "sub", flag, value];
         scratch
@@ -258,4 +259,24 @@ fn wrong_answers_to_init_leave_nothing_behind() {
         assert!(!scratch.path("c/sub").exists(), "{flag}");
     }
     scratch.cardmint(&["init", "--yes", "sub"]).expect(0);
+}
+
+#[test]
+fn a_directory_of_any_name_can_be_a_cluster() {
+    let scratch = Scratch::new();
+    let long = "long-".repeat(20);
+    let cut = &long[..63];
+    for (dir, name) in [
+        ("2026", "cluster-2026"),
+        ("---", "cluster"),
+        ("my lab", "my-lab"),
+        (&long, cut),
+    ] {
+        scratch
+            .cardmint(&["init", "--yes", "--image", "practice", "--", dir])
+            .expect(0);
+        let path = scratch.path("c").join(dir).join("cluster.toml");
+        let text = fs::read_to_string(path).expect("a manifest");
+        assert!(text.contains(&format!("name     = \"{name}\"\n")), "{text}");
+    }
 }

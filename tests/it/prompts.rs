@@ -95,6 +95,33 @@ fn a_summary_tells_a_password_from_none() {
     }
 }
 
+/// Who typed something wrong hears so at once, not after the last question.
+#[test]
+fn what_is_answered_wrong_is_asked_again() {
+    let steps = r#"[
+        ["How many", "raw", "x\r"], ["(?s)`x` is no number.*How many", "raw", "0\r"],
+        ["(?s)no nodes.*How many", "raw", "2\r"],
+        ["Their", "raw", "n_{n}\r"], ["(?s)`n_0` is no hostname.*Their", "raw", "n{n}\r"],
+        ["Image", "raw", "typo.img\r"], ["(?s)no image typo.img.*Image", "raw", "practice\r"],
+        ["User", "raw", "root\r"], ["(?s)cannot be root.*User", "raw", "pi\r"],
+        ["Password", "", "\r"], ["Join", "raw", "y"],
+        ["Name of", "raw", "\r"], ["(?s)1 to 32 bytes.*Name of", "raw", "home\r"],
+        ["Country", "raw", "uk\r"], ["(?s)is GB.*Country", "raw", "gb\r"],
+        ["Passphrase", "", "short\r"], ["once more", "", "short\r"],
+        ["(?s)8 to 63.*Passphrase", "", "long enough\r"], ["once more", "", "long enough\r"]
+    ]"#;
+    let scratch = Scratch::new();
+    let run = answered(&scratch, "\"$0\" init new", steps).expect(0);
+    let screen = screen(&run);
+    assert!(screen.ends_with("cd new && cardmint plan"), "{screen}");
+    let text = std::fs::read_to_string(scratch.path("c/new/cluster.toml")).expect("a manifest");
+    let manifest: toml::Table = text.parse().expect("TOML");
+    assert_eq!(manifest["cluster"]["hostname"].as_str(), Some("n{n}"));
+    assert_eq!(manifest["cluster"]["count"].as_integer(), Some(2));
+    assert_eq!(manifest["wifi"]["ssid"].as_str(), Some("home"));
+    scratch.cardmint(&["plan", "-C", "new"]).expect(0);
+}
+
 /// Standard output is for the program that reads JSON, also where somebody is asked.
 #[test]
 fn whoever_is_asked_with_json_sees_what_it_is_about() {

@@ -1,5 +1,7 @@
 //! `cardmint init`: a few questions, then `cluster.toml` and `cluster.key`.
 
+mod questions;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,17 +12,18 @@ use super::workspace::{LOGIN_KEY, MANIFEST};
 use super::{Context, Refused, Usage};
 use crate::base::catalogue::ImageName;
 use crate::cli::InitArgs;
-use crate::cluster::manifest::{ManifestErrors, Nobody, check_passphrase};
-use crate::cluster::new::{NewManifest, NewWifi};
-use crate::cluster::{
-    Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, password_hash, public_half, wifi_psk,
-};
+use crate::cluster::manifest::{ManifestErrors, Nobody, Problem};
+use crate::cluster::new::NewManifest;
+use crate::cluster::node::ImageSource;
+use crate::cluster::{Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, public_half};
 use crate::exit::ExitCode;
 use crate::ui::ask;
 use crate::whole;
 
 /// File with the Wi-Fi key that `init` derives.
 const PSK_FILE: &str = "wifi.psk";
+/// Characters in the name of a cluster, which is read as a hostname is (RFC 1123, 2.1).
+const MAX_NAME_LEN: usize = 63;
 
 pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode> {
     // As short as it can be shown: `-C x` and `.` are `x`.
@@ -28,11 +31,17 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     refuse_existing(&dir)?;
     let name = cluster_name(&dir)?;
     let mut answers = defaults(args, &name, &dir)?;
+    // What was typed may be wrong; better said before anything is written than at the
+    // first plan.
+    let problems = problems_of(&answers, &dir)?;
+    if !problems.is_empty() {
+        let path = dir.join(MANIFEST);
+        bail!(ManifestErrors { path, problems });
+    }
     let mut psk = None;
     if !args.yes && ask::can_ask() {
-        psk = ask_all(args, &dir, &mut answers)?;
+        psk = questions::ask_all(args, &dir, &mut answers)?;
     }
-    check(&answers, &dir)?;
     whole::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
         answers
@@ -57,9 +66,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     Ok(ExitCode::Done)
 }
 
-/// What was typed may be wrong; better said before anything is written than at the first
-/// plan. Files that are not made yet are left out.
-fn check(answers: &NewManifest, dir: &Path) -> Result<()> {
+/// What keeps the manifest from being read, or its image from being found. Files that are
+/// not made yet are left out.
+fn problems_of(answers: &NewManifest, dir: &Path) -> Result<Vec<Problem>> {
     let mut draft = answers.clone();
     if draft.authorized_keys.is_empty() {
         draft.authorized_keys.push(new_login_key("draft")?.public);
@@ -67,11 +76,24 @@ fn check(answers: &NewManifest, dir: &Path) -> Result<()> {
     if let Some(wifi) = &mut draft.wifi {
         wifi.psk_file = None;
     }
-    Cluster::parse(&draft.render(), dir, &mut Nobody).map_err(|problems| ManifestErrors {
-        path: dir.join(MANIFEST),
-        problems,
-    })?;
-    Ok(())
+    let cluster = match Cluster::parse(&draft.render(), dir, &mut Nobody) {
+        Ok(cluster) => cluster,
+        Err(problems) => return Ok(problems),
+    };
+    let image = cluster.nodes.first().map(|node| &node.image.source);
+    Ok(match image {
+        Some(ImageSource::Path(path)) if !path.exists() => vec![Problem {
+            line: 0,
+            column: 0,
+            message: format!("there is no image {}", draft.image),
+            help: Some(
+                "give the path of a Raspberry Pi OS Lite image, or a name such as \
+                 raspios-lite-arm64, which is downloaded"
+                    .to_owned(),
+            ),
+        }],
+        _ => Vec::new(),
+    })
 }
 
 /// A manifest is somebody's work, and a record tells of cards.
@@ -114,12 +136,13 @@ fn cluster_name(dir: &Path) -> Result<String> {
             }
         })
         .collect();
-    let name = name.trim_matches('-').to_owned();
-    Ok(if name.is_empty() {
-        "cluster".to_owned()
-    } else {
-        name
-    })
+    let name = match name.trim_matches('-') {
+        "" => "cluster".to_owned(),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => format!("cluster-{number}"),
+        name => name.to_owned(),
+    };
+    let short: String = name.chars().take(MAX_NAME_LEN).collect();
+    Ok(short.trim_end_matches('-').to_owned())
 }
 
 fn defaults(args: &InitArgs, name: &str, dir: &Path) -> Result<NewManifest> {
@@ -217,69 +240,6 @@ fn own_keys() -> Vec<String> {
         .filter(|name| home.join(".ssh").join(name).is_file())
         .map(|name| format!("~/.ssh/{name}"))
         .collect()
-}
-
-/// Asks for what was not given; returns the Wi-Fi key, if there is one.
-fn ask_all(args: &InitArgs, dir: &Path, answers: &mut NewManifest) -> Result<Option<SecretString>> {
-    if args.count.is_none() {
-        answers.count = loop {
-            let count = ask::text("How many nodes", answers.count.to_string())?;
-            match count.trim().parse() {
-                Ok(count) => break count,
-                Err(_) => crate::ui::complain(&format!("`{count}` is no number")),
-            }
-        };
-    }
-    if args.hostname.is_none() {
-        let question = "Their hostname ({n} is the node's number)";
-        answers.hostname = ask::text(question, answers.hostname.clone())?;
-    }
-    if args.image.is_none() {
-        let image = ask::text("Image to build on", answers.image.clone())?;
-        // What was offered is as the manifest reads it.
-        if image != answers.image {
-            answers.image = image_path(&image, dir)?;
-        }
-    }
-    if args.user.is_none() {
-        answers.user = ask::text("User on the nodes", answers.user.clone())?;
-    }
-    let question = "Password of that user (empty: log in with a key only)";
-    if let Some(password) = ask::secret(question)? {
-        answers.password_hash = Some(password_hash(&password)?);
-    }
-    if !ask::confirm("Join a Wi-Fi network")? {
-        return Ok(None);
-    }
-    let (wifi, psk) = ask_wifi()?;
-    answers.wifi = Some(wifi);
-    Ok(psk)
-}
-
-/// Asks about the network; its derived key is returned beside.
-fn ask_wifi() -> Result<(NewWifi, Option<SecretString>)> {
-    let ssid = ask::text("Name of the network", String::new())?;
-    let country = ask::text("Country it is in (two letters)", "GB".to_owned())?.to_uppercase();
-    let passphrase = loop {
-        let answer = ask::secret("Passphrase (empty: an open network)")?;
-        match answer
-            .as_ref()
-            .map(|secret| check_passphrase(secret, false))
-        {
-            Some(Err((message, _))) => crate::ui::complain(&message),
-            _ => break answer,
-        }
-    };
-    let psk = passphrase.map(|passphrase| wifi_psk(&passphrase, &ssid));
-    let psk_file = psk.as_ref().map(|_| PSK_FILE.to_owned());
-    Ok((
-        NewWifi {
-            ssid,
-            country,
-            psk_file,
-        },
-        psk,
-    ))
 }
 
 /// The cluster's own key pair to log in with, made if need be; returns the path
