@@ -18,6 +18,9 @@ pub struct Traits {
     pub userconf: Userconf,
     /// Whether dhcpcd sets fixed addresses, unless somebody chose NetworkManager.
     pub dhcpcd: bool,
+    /// Whether time zones are known by old names, too: `US/Eastern`. Debian 13 has moved
+    /// those to a package of their own, `tzdata-legacy`.
+    pub old_zones: bool,
 }
 
 /// Which images of a generation make a user of `userconf.txt`.
@@ -65,6 +68,7 @@ generations! {
         cloud_init: false,
         userconf: Userconf::Never,
         dhcpcd: true,
+        old_zones: true,
     },
     /// Debian 11: images of 2021-10 to 2024-07.
     Bullseye: Traits {
@@ -73,6 +77,7 @@ generations! {
         cloud_init: false,
         userconf: Userconf::From("2022-04-04"),
         dhcpcd: true,
+        old_zones: true,
     },
     /// Debian 12: images from 2023-10 on.
     Bookworm: Traits {
@@ -81,6 +86,7 @@ generations! {
         cloud_init: false,
         userconf: Userconf::Always,
         dhcpcd: false,
+        old_zones: true,
     },
     /// Debian 13: images from 2025-10 on.
     Trixie: Traits {
@@ -89,6 +95,7 @@ generations! {
         cloud_init: true,
         userconf: Userconf::Always,
         dhcpcd: false,
+        old_zones: false,
     },
 }
 

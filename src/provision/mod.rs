@@ -18,6 +18,7 @@ mod root_files;
 mod settings;
 mod templates;
 mod wifi;
+mod zone;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::address::{AddressValues, is_wireless};
 use super::wifi::{WifiValues, sibling_uuid};
-use super::{ProvisionError, monitoring};
+use super::{ProvisionError, monitoring, zone};
 use crate::cluster::node::{StaticAddress, Sudo};
 use crate::cluster::{Identity, Node};
 use crate::layout::{Mechanism, Os};
@@ -112,7 +112,11 @@ impl Settings<'_> {
                 nopasswd: node.user.sudo == Sudo::NoPassword,
             },
             password_authentication: node.password_authentication,
-            timezone: node.locale.timezone.as_deref(),
+            timezone: node
+                .locale
+                .timezone
+                .as_deref()
+                .map(|zone| zone::name_on(os, zone)),
             keymap: node.locale.keymap.as_deref(),
             locale: node.locale.locale.as_deref(),
             wifi: node.wifi.as_deref().map(WifiValues::new),
