@@ -25,7 +25,9 @@ pub enum BaseError {
     #[error("{} is neither a file nor a block device; give an image file", .0.display())]
     NotAFile(PathBuf),
     /// The contents are damaged.
-    #[error("{name} is damaged: {what}. Download it again")]
+    #[error(
+        "{name} is damaged: {what}. Download it again, or build it again if it is one of yours"
+    )]
     Damaged {
         /// Name of the base.
         name: String,

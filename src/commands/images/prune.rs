@@ -3,17 +3,17 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::base::Cache;
 use crate::base::prune::{self, Item, Kind, Limits};
 use crate::cli::ImagesPruneArgs;
-use crate::commands::{Context, Usage};
+use crate::commands::{Context, Usage, told};
 use crate::exit::ExitCode;
 use crate::report::{drawn, plain_table};
-use crate::ui::ask;
+use crate::ui::{ask, complain};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A cluster that nobody touched for a quarter of a year can wait for a download.
@@ -35,33 +35,71 @@ pub(super) fn run(context: &mut Context<'_>, args: &ImagesPruneArgs) -> Result<E
         context.tell("Nothing was removed.")?;
         return Ok(ExitCode::Done);
     }
-    let mut removed = Vec::new();
-    let mut in_use = Vec::new();
-    for item in chosen {
-        let is_gone = args.dry_run
-            || prune::remove(&item).with_context(|| format!("removing {}", item.path.display()))?;
-        if is_gone { &mut removed } else { &mut in_use }.push(item);
+    let outcome = match args.dry_run {
+        true => Outcome {
+            removed: chosen,
+            ..Outcome::default()
+        },
+        false => remove(chosen),
+    };
+    tell(context, args, &outcome)?;
+    Ok(match outcome.failed.is_empty() {
+        true => ExitCode::Done,
+        false => ExitCode::Failed,
+    })
+}
+
+/// What became of the items.
+#[derive(Default)]
+struct Outcome {
+    removed: Vec<Item>,
+    in_use: Vec<Item>,
+    /// Those that could not be removed, and why.
+    failed: Vec<(Item, String)>,
+}
+
+/// Removes what can be removed: one that cannot keeps no other from making room.
+fn remove(items: Vec<Item>) -> Outcome {
+    let mut outcome = Outcome::default();
+    for item in items {
+        match prune::remove(&item) {
+            Ok(true) => outcome.removed.push(item),
+            Ok(false) => outcome.in_use.push(item),
+            Err(error) => outcome.failed.push((item, told(&error.into()))),
+        }
     }
-    let freed: u64 = removed.iter().map(|item| item.len).sum();
+    outcome
+}
+
+fn tell(context: &mut Context<'_>, args: &ImagesPruneArgs, outcome: &Outcome) -> Result<()> {
+    let freed: u64 = outcome.removed.iter().map(|item| item.len).sum();
+    for (item, problem) in &outcome.failed {
+        let path = item.path.display();
+        complain(&format!("{path} cannot be removed: {problem}"));
+    }
     if args.json {
         let list = |items: &[Item]| -> Vec<_> { items.iter().map(to_json).collect() };
+        let failed = outcome.failed.iter().map(|(item, problem)| {
+            let mut json = to_json(item);
+            json["problem"] = problem.clone().into();
+            json
+        });
         let report = json!({
             "dry_run": args.dry_run,
-            "removed": list(&removed),
-            "in_use": list(&in_use),
+            "removed": list(&outcome.removed),
+            "in_use": list(&outcome.in_use),
+            "failed": failed.collect::<Vec<_>>(),
             "freed": freed,
         });
-        context.print_json(&report)?;
-        return Ok(ExitCode::Done);
+        return context.print_json(&report);
     }
-    for item in &in_use {
+    for item in &outcome.in_use {
         context.tell(format_args!("{} is in use and stays.", item.name))?;
     }
     match args.dry_run {
-        true => context.tell(format_args!("This would free {}.", HumanBytes(freed)))?,
-        false => context.tell(format_args!("Freed {}.", HumanBytes(freed)))?,
+        true => context.tell(format_args!("This would free {}.", HumanBytes(freed))),
+        false => context.tell(format_args!("Freed {}.", HumanBytes(freed))),
     }
-    Ok(ExitCode::Done)
 }
 
 /// Shows what would go, and asks where that is to be asked.

@@ -287,6 +287,25 @@ fn what_has_lost_its_note_can_be_removed() {
 }
 
 #[test]
+fn what_cannot_be_removed_keeps_nothing_else_from_going() {
+    let scratch = Scratch::new();
+    let cache = scratch.path("cache/cardmint");
+    let goes = cache.join("images/.partial-0");
+    // A file is what is expected there.
+    let stays = cache.join("blocks/folder");
+    for dir in [&goes, &stays] {
+        fs::create_dir_all(dir).expect("a directory");
+        fs::write(dir.join("half.img"), "half").expect("a file");
+    }
+    let run = scratch.cardmint(&["images", "prune", "--all", "--yes"]);
+    let run = run
+        .expect(1)
+        .says(&["blocks/folder cannot be removed: Is a directory"]);
+    assert!(run.stdout.contains("Freed "), "{}", run.stdout);
+    assert!(!goes.exists() && stays.exists());
+}
+
+#[test]
 fn verify_reads_every_image_and_uses_none() {
     let publisher = Publisher::new();
     let other = base("trixie-arm64");

@@ -336,7 +336,9 @@ fn images_prints_what_the_page_names() {
         json_page::judge(command, &[fetch.clone(), verify.clone()]);
     }
     json_page::judge("images list", &[json(&["list"])]);
-    // A list of one page for both of its lists: what is in use stays.
+    // One page for all of its lists: what is in use stays, and so does what no file is.
+    let folder = publisher.scratch.path("cache/cardmint/blocks/folder");
+    fs::create_dir_all(folder).expect("a directory");
     let holder = fs::File::open(publisher.stored().parent().expect("a folder"));
     let holder = holder.expect("a folder");
     holder.lock_shared().expect("a lock");
@@ -344,5 +346,6 @@ fn images_prints_what_the_page_names() {
     publisher
         .run(&["build", "--nodes", "0", "--format", "img.xz"])
         .expect(0);
-    json_page::judge("images prune", &[json(&["prune", "--all", "--yes"])]);
+    let prune = publisher.run(&["images", "prune", "--all", "--yes", "--json"]);
+    json_page::judge("images prune", &[prune.expect(1).json()]);
 }
