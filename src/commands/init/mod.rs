@@ -3,6 +3,7 @@
 mod questions;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -81,8 +82,13 @@ fn problems_of(answers: &NewManifest, dir: &Path) -> Result<Vec<Problem>> {
         Err(problems) => return Ok(problems),
     };
     let image = cluster.nodes.first().map(|node| &node.image.source);
+    // Whatever else keeps it from being looked at is told where it is opened.
+    let is_missing = |path: &Path| {
+        let found = fs::metadata(path);
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
     Ok(match image {
-        Some(ImageSource::Path(path)) if !path.exists() => vec![Problem {
+        Some(ImageSource::Path(path)) if is_missing(path) => vec![Problem {
             line: 0,
             column: 0,
             message: format!("there is no image {}", draft.image),
