@@ -145,10 +145,13 @@ impl<'a> Lane<'a> {
         if medium.check().is_err() {
             return CardError::Gone;
         }
-        // Already lost: if this fails as well, the card says so by itself.
         let zeros = AlignedBuf::new(self.head_len());
-        let _ = write_all_at(medium, &zeros, 0).and_then(|()| medium.flush());
-        error
+        match write_all_at(medium, &zeros, 0).and_then(|()| medium.flush()) {
+            // It would be said to have no partition table.
+            Err(source) if is_interrupted => self.failed(Doing::Writing, 0, source),
+            // Already lost, which the error says.
+            _ => error,
+        }
     }
 
     fn check_interrupt(&self) -> Result<(), CardError> {

@@ -113,7 +113,7 @@ fn check(marks: &Marks, job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardErro
     let mut found = AlignedBuf::new(MARK_LEN);
     let mut mark = AlignedBuf::new(MARK_LEN);
     let mut wrap = 0;
-    let mut first_bad = None;
+    let mut bad = Vec::new();
     for (index, &position) in marks.single.iter().enumerate() {
         flash.interrupt.check()?;
         read_exact_at(&*again, &mut found, position).map_err(failed(
@@ -125,12 +125,12 @@ fn check(marks: &Marks, job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardErro
         if *found == *mark {
             continue;
         }
-        first_bad.get_or_insert(index);
+        bad.push(index);
         if let Some(other) = written_for(&found[..SECTOR_LEN], nonce) {
             wrap = greatest_common_divisor(wrap, other.abs_diff(position));
         }
     }
-    let holds = match (wrap, first_bad) {
+    let holds = match (wrap, first_dropped(&bad, marks.single.len())) {
         (0, None) => return Ok(()),
         (0, Some(index)) => {
             let good = index.checked_sub(1).map_or(0, |index| marks.single[index]);
@@ -140,6 +140,18 @@ fn check(marks: &Marks, job: &Job<'_>, flash: &Flash<'_>) -> Result<(), CardErro
     };
     let claims = medium.len();
     Err(CardError::Counterfeit { claims, holds })
+}
+
+/// The first of `count` marks that lies behind the true size of a card that drops what is
+/// written there, going by those that read wrong: from there on they prevail most. One that
+/// reads wrong here and there is of a bad place, which reading back is there to find.
+fn first_dropped(bad: &[usize], count: usize) -> Option<usize> {
+    let behind = (1..=bad.len()).rev();
+    let prevail = bad.iter().zip(behind).filter_map(|(&first, behind)| {
+        let wrong_over_right = (2 * behind).checked_sub(count - first)?;
+        (behind > 1 && wrong_over_right > 0).then_some((wrong_over_right, first))
+    });
+    Some(prevail.max()?.1)
 }
 
 /// Of the distances between where marks were written and where they lie: each is a multiple

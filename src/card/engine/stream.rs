@@ -20,7 +20,7 @@ use crate::report::event::{Event, Sink};
 /// memory of all cards together.
 const QUEUE_LEN: usize = 4;
 /// How long, in all, others may starve because of one card.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5000 });
 /// How long, in all, others may starve while one card is still being prepared: tested, most
 /// of all.
 const PREPARATION: Duration = Duration::from_secs(60);

@@ -34,7 +34,8 @@ fn interrupted_at_any_write_no_card_looks_finished() {
 
 #[test]
 fn interrupted_while_it_is_read_back_a_card_does_not_boot() {
-    for at in 0..4 {
+    // Two threads read: of the last pieces, no look at the flag may be left.
+    for at in 0..3 {
         let bench = Bench::new();
         let interrupt_at_read = Some((at, bench.interrupt.clone()));
         let faults = Faults {
@@ -65,7 +66,7 @@ fn interrupted_where_nothing_was_to_be_written_a_card_stays_as_it_is() {
         match bench.one(&card, true) {
             Err(CardError::Untouched) => {}
             // It came too late, or once all was read.
-            Ok(_) => assert!(at > 10, "at {at}"),
+            Ok(_) => assert!(at >= 10, "at {at}"),
             Err(error) => panic!("at {at}: {error}"),
         }
         assert!(card.state().bytes == before, "at {at}");

@@ -29,9 +29,12 @@ fn counterfeits_are_told_with_their_size() {
     ];
     let wrapping = wrapping.into_iter().map(|holds| (holds, true));
     let dropping = [9 << 20, 50 << 20].map(|holds| (holds, false));
+    // One of their marks reads wrong besides.
+    let flip = Marks::of(64 << 20).single[1];
     for (holds, wraps) in wrapping.chain(dropping) {
         let faults = Faults {
             holds: Some((holds, wraps)),
+            flip: Some((flip, 1)).filter(|(at, _)| !wraps && *at < holds as u64),
             ..Faults::default()
         };
         let card = TestCard::new(64 << 20, faults);
@@ -62,6 +65,27 @@ fn counterfeits_are_told_with_their_size() {
     };
     bench.run(&[probing]).1.remove(0).unwrap();
     bench.assert_holds(&card, &overlay);
+}
+
+#[test]
+fn a_mark_that_reads_wrong_makes_no_counterfeit() {
+    let marks = Marks::of(64 << 20);
+    for &at in &marks.single {
+        let bench = Bench::new();
+        let faults = Faults {
+            flip: Some((at + 7, 1)),
+            ..Faults::default()
+        };
+        let card = TestCard::new(64 << 20, faults);
+        let overlay = overlay(1);
+        let used = bench.used_with(&overlay);
+        let probing = Job {
+            probe: true,
+            ..job(&card, &overlay, &used)
+        };
+        bench.run(&[probing]).1.remove(0).unwrap();
+        bench.assert_holds(&card, &overlay);
+    }
 }
 
 #[test]
@@ -123,7 +147,7 @@ fn a_card_that_is_tested_long_is_not_left_behind() {
     thread::scope(|scope| {
         scope.spawn(|| {
             // Others starve for longer than one may let them that is being written.
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_secs(1));
             is_over.store(true, Ordering::Relaxed);
         });
         for outcome in flash.run(&jobs).1 {
