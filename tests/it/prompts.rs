@@ -122,6 +122,18 @@ fn what_is_answered_wrong_is_asked_again() {
     scratch.cardmint(&["plan", "-C", "new"]).expect(0);
 }
 
+#[test]
+fn a_hostname_without_a_number_is_for_one_node() {
+    let steps = r#"[
+        ["How many", "raw", "\r"], ["(?s)called `solo`.*How many", "raw", "1\r"],
+        ["Password", "", "\r"], ["Join", "raw", "n"]
+    ]"#;
+    let scratch = Scratch::new();
+    let line = "\"$0\" init new --hostname solo --image practice --user pi";
+    answered(&scratch, line, steps).expect(0);
+    scratch.cardmint(&["plan", "-C", "new"]).expect(0);
+}
+
 /// Standard output is for the program that reads JSON, also where somebody is asked.
 #[test]
 fn whoever_is_asked_with_json_sees_what_it_is_about() {

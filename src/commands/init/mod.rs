@@ -32,17 +32,23 @@ pub(super) fn run(context: &mut Context<'_>, args: &InitArgs) -> Result<ExitCode
     refuse_existing(&dir)?;
     let name = cluster_name(&dir)?;
     let mut answers = defaults(args, &name, &dir)?;
+    let asks = !args.yes && ask::can_ask();
+    let mut given = answers.clone();
+    if asks && args.count.is_none() {
+        // A hostname without a number is right for a single node.
+        given.count = 1;
+    }
     // What was typed may be wrong; better said before anything is written than at the
     // first plan.
-    let problems = problems_of(&answers, &dir)?;
+    let problems = problems_of(&given, &dir)?;
     if !problems.is_empty() {
         let path = dir.join(MANIFEST);
         bail!(ManifestErrors { path, problems });
     }
-    let mut psk = None;
-    if !args.yes && ask::can_ask() {
-        psk = questions::ask_all(args, &dir, &mut answers)?;
-    }
+    let psk = match asks {
+        true => questions::ask_all(args, &dir, &mut answers)?,
+        false => None,
+    };
     whole::create_dir_all(&dir, 0o777).with_context(|| format!("creating {}", dir.display()))?;
     if answers.authorized_keys.is_empty() {
         answers
