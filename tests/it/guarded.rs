@@ -69,6 +69,13 @@ fn a_loop_device_hides_nothing() {
     let node = format!("{} ", above.path());
     assert!(!listed.stdout.contains(&node), "{}", listed.stdout);
     drop(above);
+    // Two on one file, of which the other may be mounted.
+    let beside = Loop::attach(&other).expect("a third loop device");
+    let in_use = format!("behind a loop device ({})", &beside.path()["/dev/".len()..]);
+    flash(&scratch, &["0", "--to", below.path(), "--allow-fixed"])
+        .expect(3)
+        .says(&[&in_use]);
+    drop(beside);
     drop(below);
     drop(device);
     assert!(fs::read(&image).expect("a base") == before);

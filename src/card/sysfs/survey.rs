@@ -248,6 +248,13 @@ impl<'a> Survey<'a> {
                     what: HolderKind::Zfs,
                 });
             }
+            if let Some(backing) = &block.backing {
+                // Another loop device on the file; by this one it is not held.
+                let others = self.uses_of_file(backing).into_iter();
+                uses.extend(others.filter(
+                    |one| !matches!(one, Use::Holder { holder, .. } if *holder == block.name),
+                ));
+            }
             for holder in self.holders(block) {
                 uses.push(Use::Holder {
                     partition: node.clone(),
