@@ -110,7 +110,7 @@ pub(super) fn record(bytes: &[u8]) {
         if let Some(card) = record.card(number) {
             let mut twice = record.clone();
             let noted = twice.set_card(number, card.clone(), None);
-            twice.unset_card(&noted);
+            twice.unset_cards(&[&noted], &[]);
             assert_eq!(twice.card(number), Some(card));
         }
     }

@@ -222,6 +222,36 @@ fn an_older_card_of_a_node_that_was_just_written_may_be_another_node_now() {
 
 #[test]
 #[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
+fn whose_card_was_taken_for_another_node_wants_one_again() {
+    let _slots = alone();
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let [(one, first), (two, second)] = slots(&scratch);
+    let again = format!("losetup -d {}; {first}", one.path());
+    let run = answer(
+        &scratch,
+        &["flash", "--allow-fixed"],
+        &[
+            ("insert the card for raspberrypi0 .2 to go", &first, ""),
+            NAME,
+            ("Write raspberrypi0 to", "", "y"),
+            ("insert the card for raspberrypi1 .1 to go", &again, ""),
+            ("holds what was written just now", "", ""),
+            NAME,
+            ("Write raspberrypi1 to", "", "y"),
+            ("raspberrypi0 is on no card any more", "", ""),
+            ("insert the card for raspberrypi0 .1 to go", &second, ""),
+            NAME,
+            ("Write raspberrypi0 to", "", "y"),
+        ],
+    );
+    shows(&run, 0, &["label it raspberrypi0", "label it raspberrypi1"]);
+    for (node, device) in [("0", &two), ("1", &one)] {
+        scratch.cardmint(&["verify", node, device.path()]).expect(0);
+    }
+}
+
+#[test]
+#[ignore = "needs root, nbdkit and FUSE: tests/run faults"]
 fn a_record_that_cannot_be_written_is_no_interruption() {
     let _slots = alone();
     let scratch = Scratch::cluster("trixie-arm64", |text| text);

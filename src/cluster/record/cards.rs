@@ -64,6 +64,8 @@ pub struct Noted {
     /// What was noted, and what was there before.
     entry: CardEntry,
     before: Option<CardEntry>,
+    /// The instance-id that was on the card.
+    held: Option<String>,
     /// Nodes that lost their card by it, and what they had before.
     overwritten: Vec<(Number, CardEntry)>,
 }
@@ -94,13 +96,30 @@ impl Record {
             number,
             entry: card,
             before,
+            held: held.map(str::to_owned),
             overwritten,
         }
     }
 
-    /// Takes back what was noted, as far as nobody noted something else since: nothing was
-    /// written to the node's card.
-    pub fn unset_card(&mut self, noted: &Noted) {
+    /// Takes back what was noted of cards to which nothing was written, as far as nobody
+    /// noted something else since. Both are in the order in which they were noted; a node
+    /// that has its card again may have lost that to one of the cards that were `written`.
+    pub fn unset_cards(&mut self, untouched: &[&Noted], written: &[&Noted]) {
+        for noted in untouched.iter().rev() {
+            self.unset_card(noted);
+        }
+        for noted in untouched {
+            let Some(entry) = self.cards.get_mut(&noted.number) else {
+                continue;
+            };
+            let is_lost = |other: &&Noted| entry.is_on(&other.entry, other.held.as_deref());
+            if noted.before.as_ref() == Some(entry) && written.iter().any(is_lost) {
+                entry.state = CardState::Overwritten;
+            }
+        }
+    }
+
+    fn unset_card(&mut self, noted: &Noted) {
         if self.cards.get(&noted.number) == Some(&noted.entry) {
             match &noted.before {
                 Some(before) => drop(self.cards.insert(noted.number, before.clone())),
@@ -198,14 +217,37 @@ mod tests {
         let y = record.set_card(3, entry(CardState::Writing, "three", "y"), Some("one"));
         let z = record.set_card(4, entry(CardState::Writing, "four", "z"), Some("two"));
         assert_eq!(state(&record, 1), CardState::Overwritten);
-        record.unset_card(&x);
-        record.unset_card(&z);
+        record.unset_cards(&[&x, &z], &[&y]);
         assert_eq!(record.card(0), before.card(0));
         assert_eq!(state(&record, 1), CardState::Overwritten);
         assert_eq!(record.card(2), before.card(2));
         assert_eq!(record.card(4), None);
-        record.unset_card(&y);
+        record.unset_cards(&[&y], &[]);
         assert_eq!(record, before);
+    }
+
+    #[test]
+    fn two_cards_that_change_places_are_told_apart_whichever_was_written() {
+        let before = cards(&[(0, "zero", "x"), (1, "one", "y")]);
+        let exchanged = || {
+            let mut record = before.clone();
+            let zero = record.set_card(0, entry(CardState::Writing, "zero", "y"), Some("one"));
+            let one = record.set_card(1, entry(CardState::Writing, "one", "x"), Some("zero"));
+            (record, zero, one)
+        };
+        let (mut record, zero, one) = exchanged();
+        record.unset_cards(&[&zero, &one], &[]);
+        assert_eq!(record, before);
+        let (mut record, zero, one) = exchanged();
+        record.set_card(1, entry(CardState::Verified, "one", "x"), None);
+        record.unset_cards(&[&zero], &[&one]);
+        assert_eq!(state(&record, 0), CardState::Overwritten);
+        assert_eq!(state(&record, 1), CardState::Verified);
+        let (mut record, zero, one) = exchanged();
+        record.set_card(0, entry(CardState::Verified, "zero", "y"), None);
+        record.unset_cards(&[&one], &[&zero]);
+        assert_eq!(state(&record, 0), CardState::Verified);
+        assert_eq!(state(&record, 1), CardState::Overwritten);
     }
 
     #[test]
@@ -215,7 +257,7 @@ mod tests {
         record.set_card(0, entry(CardState::Verified, "zero", "other"), None);
         record.set_card(1, entry(CardState::Verified, "one", "other"), None);
         let since = record.clone();
-        record.unset_card(&noted);
+        record.unset_cards(&[&noted], &[]);
         assert_eq!(record, since);
     }
 

@@ -10,7 +10,7 @@ use super::cards::{Chosen, Guard};
 use super::show;
 use super::write::Run;
 use crate::card::uevents::Uevents;
-use crate::card::{Content, Device, Size, printable_path};
+use crate::card::{Content, Device, DeviceId, Size, printable_path};
 use crate::commands::{Context, told};
 use crate::interrupt::Interrupt;
 use crate::plan::guard::Refusal;
@@ -24,12 +24,30 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// a desktop to mount them.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// A slot by its device's number, and what is in it by the number of the medium: it may
-/// be another one by the time that somebody looks again.
-type Slot = ((u32, u32), Option<u64>);
+/// A slot that was seen with something in it.
+#[derive(Clone)]
+struct Slot {
+    /// Number of its device.
+    number: (u32, u32),
+    /// Number of the medium: it may be another one by the time that somebody looks again.
+    /// A reader that was reset counts its card as another one, too.
+    diskseq: Option<u64>,
+    /// Whether it counts for known until it was seen empty, whatever is in it.
+    is_shut: bool,
+}
 
-fn slot(device: &Device) -> Slot {
-    (device.id.number, device.id.diskseq)
+impl Slot {
+    fn of(device: &DeviceId, is_shut: bool) -> Self {
+        Self {
+            number: device.number,
+            diskseq: device.diskseq,
+            is_shut,
+        }
+    }
+
+    fn holds(&self, device: &DeviceId) -> bool {
+        self.number == device.number && (self.is_shut || self.diskseq == device.diskseq)
+    }
 }
 
 /// Writes the nodes of the plan to the cards that come.
@@ -42,7 +60,7 @@ pub(super) fn run(context: &Context<'_>, guard: &Guard, run: &mut Run<'_>) -> Re
         guard.system.wake_empty_readers();
         let there = scan(guard)?;
         tell_left_alone(guard, run, &left, &there);
-        slots = there.iter().map(slot).collect();
+        slots = there.iter().map(|it| Slot::of(&it.id, true)).collect();
     }
     let uevents = Uevents::listen();
     let mut told = None;
@@ -55,28 +73,34 @@ pub(super) fn run(context: &Context<'_>, guard: &Guard, run: &mut Run<'_>) -> Re
             );
             prompt(context, run, &message);
         }
-        if inserted(guard, &mut slots.clone())?.is_empty() {
+        if inserted(guard, run, &mut slots.clone())?.is_empty() {
             uevents.wait(PAUSE);
             context.interrupt.check()?;
             guard.system.wake_empty_readers();
             // Slots that are empty now may be filled next time.
             let there = scan(guard)?;
-            slots.retain(|seen| there.iter().any(|device| slot(device) == *seen));
+            slots.retain(|seen| there.iter().any(|device| seen.holds(&device.id)));
             continue;
         }
         pause(SETTLE, &context.interrupt)?;
-        let mut fresh = inserted(guard, &mut slots)?.into_iter();
+        let mut fresh = inserted(guard, run, &mut slots)?.into_iter();
         let chosen = pair(context, guard, run, &left, &mut fresh)?;
         // Those that no node was left for count as inserted again, if a card of another fails.
-        let spare: Vec<Slot> = fresh.map(|device| slot(&device)).collect();
-        slots.retain(|seen| !spare.contains(seen));
+        let spare: Vec<Device> = fresh.collect();
+        slots.retain(|seen| !spare.iter().any(|device| seen.holds(&device.id)));
         let written = run.write(context, chosen);
+        let forgotten = run.forget_lost();
         let plan = run.plan;
-        left.retain(|card| {
-            let is_done = |one: &super::fate::Made| one.card == *card && one.result.is_ok();
-            !run.made.iter().any(is_done)
-        });
-        written?;
+        let done = || run.made.iter().filter(|one| one.result.is_ok());
+        left = (0..plan.cards.len())
+            .filter(|card| done().all(|one| one.card != *card))
+            .collect();
+        for one in done() {
+            // Told from another card by what it holds.
+            let its = slots.iter_mut().filter(|seen| seen.holds(&one.device.id));
+            its.for_each(|seen| *seen = Slot::of(&one.device.id, false));
+        }
+        written.and(forgotten)?;
         // A node that found no good card is asked for again.
         for one in run.made.iter().filter(|one| left.contains(&one.card)) {
             if let Some(problem) = one.problem() {
@@ -130,12 +154,14 @@ fn pause(time: Duration, interrupt: &Interrupt) -> Result<()> {
     Ok(interrupt.check()?)
 }
 
-/// What is in slots that were empty before.
-fn inserted(guard: &Guard, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
+/// What is in slots that were empty before. Where nobody is asked, only what was seen to go
+/// makes room for another: a card must not be written, or tried again, for a hiccup of its
+/// reader.
+fn inserted(guard: &Guard, run: &Run<'_>, slots: &mut Vec<Slot>) -> Result<Vec<Device>> {
     let mut fresh = Vec::new();
     for device in scan(guard)? {
-        if !slots.contains(&slot(&device)) {
-            slots.push(slot(&device));
+        if !slots.iter().any(|seen| seen.holds(&device.id)) {
+            slots.push(Slot::of(&device.id, run.args.yes));
             fresh.push(device);
         }
     }
@@ -193,9 +219,11 @@ fn choose(guard: &Guard, run: &Run<'_>, card: usize, found: &Device) -> Result<O
     }
     let device = guard.free(card, found.clone())?;
     if device.id != found.id {
-        tell(&format!(
-            "{path}: another card was inserted; take it out and insert it again"
-        ));
+        let advice = match run.args.yes {
+            true => "; take it out and insert it again",
+            false => "",
+        };
+        tell(&format!("{path}: another card was inserted{advice}"));
         return Ok(None);
     }
     let refusals = guard.refusals(card, &device);
@@ -250,4 +278,27 @@ fn agrees(run: &Run<'_>, one: &Chosen) -> Result<bool> {
         run.plan.cards[one.card].node.hostname,
     );
     ask::confirm(&question)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_shut_holds_whatever_is_in_it() {
+        let id = |number, diskseq| DeviceId {
+            number,
+            inode: None,
+            diskseq: Some(diskseq),
+            len: 0,
+            serial: None,
+        };
+        let card = id((8, 0), 1);
+        for is_shut in [false, true] {
+            let seen = Slot::of(&card, is_shut);
+            assert!(seen.holds(&card));
+            assert_eq!(seen.holds(&id((8, 0), 2)), is_shut);
+            assert!(!seen.holds(&id((8, 16), 1)));
+        }
+    }
 }

@@ -63,6 +63,10 @@ struct Opened {
     used: UsedMap,
 }
 
+fn is_untouched(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(error) if error.is_untouched())
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(
         workspace: Workspace,
@@ -130,21 +134,13 @@ impl<'a> Run<'a> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| anyhow!("asking for random numbers: {error}"))?;
-        let noted = group
-            .iter()
-            .map(|one| self.note(&one.chosen, CardState::Writing))
-            .collect::<Result<Vec<Noted>>>()?;
+        let noted = self.note_begun(group)?;
         let ejected: Vec<AtomicBool> = group.iter().map(|_| AtomicBool::new(false)).collect();
         // Told and let go one by one: the others may take long, or for ever.
         let done = |number: usize, outcome: &Outcome| {
             let Opened { chosen, card, .. } = &group[number];
-            let result = match outcome {
-                Err(error) if error.is_untouched() => self.unnote(&noted[number]),
-                outcome => self.note(chosen, fate::state(outcome)).map(drop),
-            };
-            if let Err(error) = result {
-                let message = told(&error);
-                self.sink.send(Event::Noticed { message: &message });
+            if !is_untouched(outcome) {
+                self.tell_if_failed(self.note(chosen, fate::state(outcome)));
             }
             let is_ejected = card.release(outcome.is_ok() && !args.no_eject);
             ejected[number].store(is_ejected, Ordering::Relaxed);
@@ -163,6 +159,7 @@ impl<'a> Run<'a> {
         };
         let jobs: Vec<Job<'_>> = group.iter().map(|one| self.job(one)).collect();
         let (digests, outcomes) = flash.run(&jobs);
+        self.tell_if_failed(self.take_back(&noted, &outcomes));
         let made = group.iter().zip(outcomes).zip(ejected);
         let made: Vec<Made> = made
             .map(|((one, outcome), ejected)| Made {
@@ -218,18 +215,55 @@ impl<'a> Run<'a> {
     }
 
     /// Records how far a card got.
-    fn note(&self, chosen: &Chosen, state: CardState) -> Result<Noted> {
+    fn note(&self, chosen: &Chosen, state: CardState) -> Result<()> {
+        let number = self.plan.cards[chosen.card].node.number;
+        let entry = self.entry(chosen, state);
+        Record::update(&self.workspace.dir, |record| {
+            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
+            record.set_card(number, entry, None)
+        })?;
+        Ok(())
+    }
+
+    /// Records that cards are being written: all of them, or none.
+    fn note_begun(&self, group: &[Opened]) -> Result<Vec<Noted>> {
+        let noted = Record::update(&self.workspace.dir, |record| {
+            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
+            let each = group.iter().map(|Opened { chosen, .. }| {
+                let number = self.plan.cards[chosen.card].node.number;
+                // Once it is being written it holds that no more.
+                let held = match &chosen.content {
+                    Content::Node { instance_id, .. } => Some(instance_id.as_str()),
+                    _ => None,
+                };
+                record.set_card(number, self.entry(chosen, CardState::Writing), held)
+            });
+            each.collect()
+        })?;
+        Ok(noted)
+    }
+
+    /// Takes that back of the cards to which nothing was written.
+    fn take_back(&self, noted: &[Noted], outcomes: &[Outcome]) -> Result<()> {
+        let each = noted.iter().zip(outcomes);
+        let (untouched, written): (Vec<_>, Vec<_>) = each.partition(|one| is_untouched(one.1));
+        if untouched.is_empty() {
+            return Ok(());
+        }
+        let [untouched, written] =
+            [untouched, written].map(|some| some.iter().map(|one| one.0).collect::<Vec<_>>());
+        Record::update(&self.workspace.dir, |record| {
+            record.unset_cards(&untouched, &written);
+        })?;
+        Ok(())
+    }
+
+    /// What the record says of a card.
+    fn entry(&self, chosen: &Chosen, state: CardState) -> CardEntry {
         let card = &self.plan.cards[chosen.card];
         let device = &chosen.device;
-        let held = match &chosen.content {
-            // Once it is being written it holds that no more.
-            Content::Node { instance_id, .. } if state == CardState::Writing => {
-                Some(instance_id.as_str())
-            }
-            _ => None,
-        };
         let own_serial = device.id.serial.clone();
-        let entry = CardEntry {
+        CardEntry {
             state,
             at: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
             device: device.path.display().to_string(),
@@ -240,17 +274,31 @@ impl<'a> Run<'a> {
             instance_id: card.boot_files.instance_id.clone(),
             generation: card.generation,
             copies: 1,
-        };
-        let noted = Record::update(&self.workspace.dir, |record| {
-            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
-            record.set_card(card.node.number, entry, held)
-        })?;
-        Ok(noted)
+        }
     }
 
-    /// Takes that back: nothing was written.
-    fn unnote(&self, noted: &Noted) -> Result<()> {
-        Record::update(&self.workspace.dir, |record| record.unset_card(noted))?;
+    /// The cards are what they are, whether that could be noted or not.
+    fn tell_if_failed(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let message = told(&error);
+            self.sink.send(Event::Noticed { message: &message });
+        }
+    }
+
+    /// Forgets what this run made where another node was written over it since: its node
+    /// wants another card.
+    pub(super) fn forget_lost(&mut self) -> Result<()> {
+        let record = Record::load(&self.workspace.dir)?;
+        let plan = self.plan;
+        let is_lost = |one: &mut Made| {
+            let entry = record.card(plan.cards[one.card].node.number);
+            one.result.is_ok() && entry.is_some_and(|it| it.state == CardState::Overwritten)
+        };
+        for one in self.made.extract_if(.., is_lost) {
+            let node = &plan.cards[one.card].node.hostname;
+            let message = format!("{node} is on no card any more: another node was written to it");
+            self.sink.send(Event::Noticed { message: &message });
+        }
         Ok(())
     }
 
