@@ -99,6 +99,12 @@ pub enum FetchError {
     /// A file without a byte.
     #[error("{0} is empty, which no image is; check the address")]
     Empty(String),
+    /// What comes may be a part, and there is nothing to check it by.
+    #[error(
+        "the server does not say how long {0} is, so that nobody could tell if the connection was \
+         cut. If it is an image, give its sha256 beside it; or download it by hand"
+    )]
+    NoLength(String),
     /// More than any image has.
     #[error("{url} goes on after {}; that is no image", HumanBytes(*.limit))]
     TooLong {

@@ -200,7 +200,10 @@ impl Fetching<'_> {
             Err(error) => {
                 if matches!(
                     error,
-                    FetchError::Mismatch { .. } | FetchError::TooLong { .. } | FetchError::Empty(_)
+                    FetchError::Mismatch { .. }
+                        | FetchError::TooLong { .. }
+                        | FetchError::Empty(_)
+                        | FetchError::NoLength(_)
                 ) {
                     partial.discard();
                 }

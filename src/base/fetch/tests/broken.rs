@@ -299,3 +299,33 @@ fn the_rest_of_another_file_of_the_same_length_is_not_taken_for_it() {
     bench.arrives(&wanted);
     assert_eq!(server.sent("/a.img"), 4 * MIB);
 }
+
+#[test]
+fn an_answer_that_tells_no_end_is_not_taken_for_whole_where_it_is_cut() {
+    // The end of a connection that was cut looks as that of one that was closed.
+    let answer = || Answer::content(noise(2 * MIB)).open_ended();
+    let (server, bench, mut wanted) = unpromised(answer().cut_after(MIB));
+    let error = bench.fails(&wanted);
+    assert!(matches!(error, FetchError::NoLength(_)), "{error:?}");
+    assert!(bench.store().is_empty());
+    let url = server.url("/a.img");
+    let small = bench
+        .client
+        .get_small(&url, 4 * MIB, None, &bench.interrupt);
+    assert!(matches!(small, Err(FetchError::NoLength(_))), "{small:?}");
+    // A digest tells.
+    wanted.promise.either = Some(digest_of(&noise(2 * MIB)));
+    for rest in [answer(), answer().ignore_ranges()] {
+        server.serve("/a.img", answer().cut_after(MIB).becomes(rest));
+        let stored = bench.arrives(&wanted);
+        assert_eq!(stored.note.len, 2 * MIB);
+        stored.remove().expect("a folder");
+    }
+    // What ends like that twice was not cut.
+    let (server, wanted) = noisy(MIB, |answer| answer);
+    let other = Answer::bytes("<html>moved</html>").open_ended();
+    server.serve("/a.img", other.ignore_ranges());
+    let error = Bench::new().fails(&wanted);
+    assert!(matches!(error, FetchError::Mismatch { .. }), "{error:?}");
+    assert_eq!(server.asks().len(), 2);
+}
