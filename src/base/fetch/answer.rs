@@ -7,9 +7,14 @@ use ureq::http::{Response, StatusCode, Version, header};
 
 use super::client::header_text;
 
-/// Whether an answer may be another one the next time.
+/// Whether an answer may be another one the next time. What a server cannot do at all
+/// (RFC 9110, 15.6.2 and 15.6.6), it will not do then either.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error()
+    let cannot = [
+        StatusCode::NOT_IMPLEMENTED,
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+    ];
+    (status.is_server_error() && !cannot.contains(&status))
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status)
 }
 

@@ -238,6 +238,20 @@ fn what_is_not_there_is_not_asked_for_again() {
 }
 
 #[test]
+fn what_a_server_cannot_do_is_not_asked_for_again() {
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    server.serve("/cannot", Answer::status(501));
+    wanted.url = server.url("/cannot");
+    let bench = Bench::new();
+    let found = bench.client.final_url(&wanted.url, &bench.interrupt);
+    for error in [bench.fails(&wanted), found.expect_err("no address")] {
+        let is_it = matches!(error, FetchError::Refused { status: 501, .. });
+        assert!(is_it, "{error:?}");
+    }
+    assert_eq!(server.asks().len(), 2);
+}
+
+#[test]
 fn two_that_want_the_same_download_it_once() {
     let len = 8 * MIB;
     let (server, wanted) = noisy(len, |answer| answer.pause(Duration::from_millis(2)));
