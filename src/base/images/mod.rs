@@ -20,7 +20,7 @@ pub use self::error::ImageError;
 use self::lists::Lists;
 use self::resolve::{Found, Origin};
 use super::catalogue::{Catalogue, ImageName, OsList};
-use super::fetch::{self, Client, Fetched, ImageStore, Promise, Settings, Stored, Wanted};
+use super::fetch::{self, Client, Fetched, ImageStore, Note, Promise, Settings, Stored, Wanted};
 use super::signature::Keyring;
 use super::{BaseError, Cache, Sha256Digest};
 use crate::interrupt::Interrupt;
@@ -334,32 +334,30 @@ impl<'a> Images<'a> {
         request: &Request,
         found: &Found,
     ) -> Result<(), ImageError> {
-        let before = stored.note.clone();
-        let note = &mut stored.note;
         let asked = request.source.key();
-        if !note.asked.contains(&asked) {
-            note.asked.push(asked.clone());
-        }
-        if !request.source.is_of_date() {
-            note.answered.insert(asked, Timestamp::now());
-        }
-        if found.released.is_some() {
-            note.released.clone_from(&found.released);
-        }
+        let answered = Timestamp::now();
         let promised_by = match (&found.origin, request.sha256) {
             (_, Some(_)) => Some(GIVEN.to_owned()),
             (Origin::Nobody, None) => None,
             (origin, None) => Some(origin.to_string()),
         };
-        if promised_by.is_some() {
-            note.promised_by = promised_by;
-        }
-        if *note == before {
-            return Ok(());
-        }
         let path = stored.path();
+        let label = |note: &mut Note| {
+            if !note.asked.contains(&asked) {
+                note.asked.push(asked.clone());
+            }
+            if !request.source.is_of_date() {
+                note.answered.insert(asked, answered);
+            }
+            if found.released.is_some() {
+                note.released.clone_from(&found.released);
+            }
+            if promised_by.is_some() {
+                note.promised_by = promised_by;
+            }
+        };
         stored
-            .write_note()
+            .change(label)
             .map_err(|source| ImageError::Store { path, source })
     }
 }

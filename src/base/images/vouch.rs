@@ -22,9 +22,8 @@ impl Images<'_> {
         self.look_for_signature(image, request)?;
         let stored = &mut image.stored;
         if stored.note.unvouched {
-            stored.note.unvouched = false;
             // Costs looking for it once more.
-            drop(stored.write_note());
+            drop(stored.change(|note| note.unvouched = false));
         }
         Ok(())
     }
@@ -113,13 +112,14 @@ impl Images<'_> {
             .keys
             .verify(&signature, &mut data, &name, SystemTime::now())
             .map_err(|source| refused(name, source))?;
+        let signed = Signed {
+            fingerprint: verified.fingerprint,
+            user_id: verified.user_id,
+            made: verified.made,
+        };
         image
             .stored
-            .record_signature(Signed {
-                fingerprint: verified.fingerprint,
-                user_id: verified.user_id,
-                made: verified.made,
-            })
+            .change(|note| note.signature = Some(signed))
             .map_err(unreadable)
     }
 }
