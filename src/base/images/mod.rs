@@ -13,8 +13,6 @@ mod vouch;
 
 use std::cell::OnceCell;
 
-use jiff::Timestamp;
-
 pub use self::choose::current;
 pub use self::error::ImageError;
 use self::lists::Lists;
@@ -335,7 +333,7 @@ impl<'a> Images<'a> {
         found: &Found,
     ) -> Result<(), ImageError> {
         let asked = request.source.key();
-        let answered = Timestamp::now();
+        let answered = choose::next(&self.store.all()?, &asked);
         let promised_by = match (&found.origin, request.sha256) {
             (_, Some(_)) => Some(GIVEN.to_owned()),
             (Origin::Nobody, None) => None,

@@ -87,6 +87,21 @@ fn a_list_may_go_back_to_what_was_before() {
 }
 
 #[test]
+fn a_clock_that_ran_ahead_pins_no_image() {
+    let publisher = Publisher::new();
+    publisher.cluster("raspios-lite-arm64");
+    let path = |date| PATH.replace("2026-06-18", date).replace(".xz", "");
+    publisher.publish("bookworm-arm64", &path("2026-05-04"), "2026-05-04");
+    let note = publisher.stored().with_file_name("note.json");
+    let text = fs::read(&note).expect("a note");
+    let mut json: Value = serde_json::from_slice(&text).expect("JSON");
+    json["answered"]["raspios-lite-arm64"] = json!("2099-01-01T00:00:00Z");
+    fs::write(&note, json.to_string()).expect("a note");
+    publisher.publish("trixie-arm64", &path("2026-06-18"), "2026-06-18");
+    assert_eq!(generation(&publisher), "trixie");
+}
+
+#[test]
 fn a_list_of_ones_own_is_not_passed_over() {
     let publisher = Publisher::new();
     let url = publisher.server.url("/list.json");
