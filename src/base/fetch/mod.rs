@@ -303,7 +303,12 @@ impl Fetching<'_> {
         if let Some(mut stored) = self.store.get(&published)
             && stored.is_intact(self.interrupt).unwrap_or(false)
         {
-            // The same, from another address.
+            // The same, from another address, or under another ETag.
+            if stored.note.url == self.wanted.url {
+                let etag = partial.head.etag.clone();
+                // Costs fetching it once more.
+                drop(stored.change(|note| note.etag = etag));
+            }
             partial.discard();
             return Ok(Fetched::Arrived(stored));
         }

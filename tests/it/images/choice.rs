@@ -36,6 +36,20 @@ fn a_publisher_may_go_back_to_what_was_before() {
     assert_eq!(publisher.server.sent("/latest.img"), sent);
 }
 
+#[test]
+fn what_only_has_another_etag_is_fetched_once_more() {
+    let publisher = Publisher::new();
+    let url = publisher.server.url("/latest.img");
+    let image = || Answer::content(Content::file(&publisher.image));
+    for etag in ["\"1\"", "\"2\""] {
+        publisher.serve("/latest.img", image().etag(Some(etag)));
+        publisher.run(&["images", "fetch", &url]).expect(0);
+    }
+    let sent = publisher.server.sent("/latest.img");
+    publisher.run(&["images", "fetch", &url]).expect(0);
+    assert_eq!(publisher.server.sent("/latest.img"), sent);
+}
+
 impl Publisher {
     /// Lists an image of this kind, and looks for the newest.
     fn publish(&self, kind: &str, path: &str, date: &str) {
