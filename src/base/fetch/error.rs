@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use super::room::RESERVE;
-use crate::base::Sha256Digest;
+use crate::base::{BaseError, Sha256Digest};
 use crate::interrupt::Interrupted;
 
 /// Why a download failed. Every message names the address or the file.
@@ -137,6 +137,15 @@ pub enum FetchError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// What came cannot be compared with what was promised.
+    #[error("{name} has arrived, and could not be read to be checked; it is kept: run this again")]
+    Unread {
+        /// Name of the image.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<BaseError>,
     },
     /// This computer has no CA certificates, or they cannot be read.
     #[error(

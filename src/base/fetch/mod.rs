@@ -345,7 +345,12 @@ impl Fetching<'_> {
             Ok(digests) => Ok(Some(digests.raw)),
             Err(BaseError::Interrupted(_)) => Err(FetchError::Interrupted),
             Err(BaseError::Cache { dir, source, .. }) => Err(FetchError::Cache { dir, source }),
-            Err(_) => Ok(None),
+            Err(BaseError::Damaged { .. } | BaseError::Unsuitable { .. }) => Ok(None),
+            // Says nothing of what it should be, and may be over the next time.
+            Err(error) => Err(FetchError::Unread {
+                name: self.wanted.name.clone(),
+                source: Box::new(error),
+            }),
         }
     }
 
