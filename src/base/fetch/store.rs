@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 use crate::base::cache::{Cache, Stamp, is_still};
+use crate::base::signature::Basis;
 use crate::base::{BaseError, Sha256Digest, digest_of_file};
 use crate::interrupt::Interrupt;
 use crate::whole;
@@ -88,6 +89,9 @@ pub struct Signed {
     pub user_id: Option<String>,
     /// When it was made.
     pub made: Timestamp,
+    /// By what that was judged, where it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
 }
 
 /// An image that is there. While this lives, it is not pruned.
@@ -123,6 +127,15 @@ impl Note {
             etag: None,
             stamp: Stamp::of(&metadata),
         })
+    }
+
+    /// Notes another address that has it. What the last one called this version says nothing
+    /// there.
+    pub(in crate::base) fn move_to(&mut self, url: &str) {
+        if self.url != url {
+            url.clone_into(&mut self.url);
+            self.etag = None;
+        }
     }
 
     /// That of the image with this digest, in its folder.

@@ -173,15 +173,18 @@ impl<'a> Images<'a> {
     /// # Errors
     /// Where it is not to be had, is not what was promised, or not signed as required.
     pub fn get(&self, request: &Request) -> Result<Image, ImageError> {
-        let mut image = match self.find_here(request)? {
-            Some(stored) => Image {
-                stored,
-                is_new: false,
-            },
-            None => self.get_from_network(request)?,
+        let (mut image, asked) = match self.find_here(request)? {
+            Some(stored) => {
+                let is_new = false;
+                (Image { stored, is_new }, None)
+            }
+            None => {
+                let (image, url) = self.get_from_network(request)?;
+                (image, Some(url))
+            }
         };
         self.store.touch(&image.stored);
-        self.vouch(&mut image, request)?;
+        self.vouch(&mut image, request, asked.as_deref())?;
         Ok(image)
     }
 
@@ -270,7 +273,8 @@ impl<'a> Images<'a> {
             .map_err(|source| ImageError::Store { path, source })
     }
 
-    fn get_from_network(&self, request: &Request) -> Result<Image, ImageError> {
+    /// The image as the network has it now, and the address that was asked.
+    fn get_from_network(&self, request: &Request) -> Result<(Image, String), ImageError> {
         let found = self.resolve(request).map_err(|error| match error {
             ImageError::Fetch(source) if source.is_offline() => ImageError::NotHere {
                 name: request.source.to_string(),
@@ -305,7 +309,7 @@ impl<'a> Images<'a> {
             }
         };
         self.label(&mut stored, request, &found)?;
-        Ok(Image { stored, is_new })
+        Ok((Image { stored, is_new }, found.url))
     }
 
     /// The image here that came from the same address, where only its ETag can tell
