@@ -105,7 +105,10 @@ fn item(kind: Kind, entry: &DirEntry, store: &ImageStore) -> io::Result<Option<I
         kind,
         name,
         len: len_of(&path)?,
-        last_used: last_touched(&metadata),
+        last_used: match kind {
+            Kind::Partial => last_written(&path, &metadata)?,
+            _ => last_touched(&metadata),
+        },
         path,
     }))
 }
@@ -147,6 +150,16 @@ fn last_touched(metadata: &Metadata) -> SystemTime {
     let times = [metadata.modified(), metadata.accessed()];
     let latest = times.into_iter().filter_map(Result::ok).max();
     latest.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When something in a folder was last written. Reading tells nothing: whoever looks what
+/// is in there reads it.
+fn last_written(dir: &Path, metadata: &Metadata) -> io::Result<SystemTime> {
+    let mut latest = metadata.modified()?;
+    for entry in fs::read_dir(dir)? {
+        latest = latest.max(entry?.metadata()?.modified()?);
+    }
+    Ok(latest)
 }
 
 /// Those of `items`, last used first, that go beyond `limits`.
@@ -260,6 +273,28 @@ mod tests {
     #[test]
     fn without_limits_everything_stays() {
         assert!(chosen(&[(1, 60), (900, 50)], Limits::default()).is_empty());
+    }
+
+    #[test]
+    fn looking_at_a_download_that_broke_off_is_no_use_of_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::at(dir.path().to_owned());
+        let store = ImageStore::open(&cache).expect("a store");
+        let partial = store.dir().join(format!("{PARTIAL}0"));
+        fs::create_dir(&partial).expect("a directory");
+        let half = File::create(partial.join("half.img")).expect("a file");
+        let folder = File::open(&partial).expect("a directory");
+        let now = SystemTime::now();
+        let last_used = || super::items(&cache).expect("items")[0].last_used;
+        let set = |file: &File, written, read| {
+            let times = fs::FileTimes::new().set_modified(written);
+            file.set_times(times.set_accessed(read)).expect("times");
+        };
+        set(&half, now - 100 * DAY, now);
+        set(&folder, now - 100 * DAY, now);
+        assert_eq!(last_used(), now - 100 * DAY);
+        set(&half, now - 50 * DAY, now);
+        assert_eq!(last_used(), now - 50 * DAY);
     }
 
     fn at(kind: Kind, path: &Path) -> Item {

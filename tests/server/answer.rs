@@ -14,6 +14,7 @@ pub struct Answer {
     pub(crate) etag: Option<String>,
     pub(crate) claimed_len: Option<u64>,
     pub(crate) chunked: bool,
+    pub(crate) open_ended: bool,
     pub(crate) ignores_ranges: bool,
     pub(crate) ignores_if_range: bool,
     pub(crate) range_shift: u64,
@@ -40,6 +41,7 @@ impl Answer {
             etag: Some("\"1\"".to_owned()),
             claimed_len: None,
             chunked: false,
+            open_ended: false,
             ignores_ranges: false,
             ignores_if_range: false,
             range_shift: 0,
@@ -104,6 +106,12 @@ impl Answer {
     /// Tells no length.
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
+        self
+    }
+
+    /// Tells neither a length nor an end: it ends with the connection.
+    pub fn open_ended(mut self) -> Self {
+        self.open_ended = true;
         self
     }
 

@@ -184,7 +184,7 @@ fn write_head(stream: &mut impl Write, answer: &Answer, reply: &Reply) -> io::Re
     }
     if answer.chunked {
         add("Transfer-Encoding", "chunked");
-    } else if !reply.is_bodyless() {
+    } else if !reply.is_bodyless() && !answer.open_ended {
         let len = answer.claimed_len.unwrap_or(reply.to - reply.from);
         add("Content-Length", &len.to_string());
     }
@@ -249,5 +249,5 @@ fn write_body(
         stream.write_all(b"0\r\n\r\n")?;
         stream.flush()?;
     }
-    Ok(answer.claimed_len.is_none())
+    Ok(answer.claimed_len.is_none() && !answer.open_ended)
 }

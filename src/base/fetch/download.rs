@@ -9,7 +9,7 @@ use sha2::Digest as _;
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
-use super::answer::{content_range, is_passing, retry_after};
+use super::answer::{content_range, is_passing, retry_after, tells_its_end};
 use super::arrival::Arrival;
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 use super::partial::{Head, Partial};
@@ -61,6 +61,8 @@ struct Progress {
     announced: bool,
     /// How often it began anew.
     restarts: u32,
+    /// What there was when an answer last ended that did not tell its end.
+    ended_at: Option<Sha256Digest>,
 }
 
 impl Download<'_> {
@@ -70,6 +72,7 @@ impl Download<'_> {
             hasher: sha2::Sha256::new(),
             announced: false,
             restarts: 0,
+            ended_at: None,
         };
         self.take_up(&mut progress)?;
         let result = self.attempt_until_done(&mut progress);
@@ -271,6 +274,10 @@ impl Download<'_> {
         if total == Some(0) || (self.partial.len == 0 && len.as_deref() == Some("0")) {
             return Err(FetchError::Empty(self.wanted.url.clone()));
         }
+        let is_open_ended = total.is_none() && !tells_its_end(&response);
+        if is_open_ended && self.wanted.promise.is_none() {
+            return Err(FetchError::NoLength(self.wanted.url.clone()));
+        }
         self.check_len(total)?;
         let needed = total.map(|total| total.saturating_sub(self.partial.len));
         self.check_room(needed, needed.unwrap_or(0).saturating_add(RESERVE))?;
@@ -303,13 +310,22 @@ impl Download<'_> {
             };
             if n == 0 {
                 // Where nobody tells how much there is, there is a byte at least.
-                return Ok(match self.partial.len < total.unwrap_or(1) {
+                let is_cut = self.partial.len < total.unwrap_or(1)
+                    || (is_open_ended && self.may_be_cut(progress));
+                return Ok(match is_cut {
                     true => Attempt::Broken("the connection was cut".to_owned(), None),
                     false => Attempt::Complete,
                 });
             }
             self.take(&piece[..n], progress)?;
         }
+    }
+
+    /// Whether an answer that did not tell its end may have been cut: it is not what was
+    /// promised. One that ends like that twice is something else.
+    fn may_be_cut(&self, progress: &mut Progress) -> bool {
+        let found = Sha256Digest(progress.hasher.clone().finalize().into());
+        !self.wanted.promise.names(found) && progress.ended_at.replace(found) != Some(found)
     }
 
     fn take(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), FetchError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use super::room::RESERVE;
-use crate::base::Sha256Digest;
+use crate::base::{BaseError, Sha256Digest};
 use crate::interrupt::Interrupted;
 
 /// Why a download failed. Every message names the address or the file.
@@ -99,6 +99,12 @@ pub enum FetchError {
     /// A file without a byte.
     #[error("{0} is empty, which no image is; check the address")]
     Empty(String),
+    /// What comes may be a part, and there is nothing to check it by.
+    #[error(
+        "the server does not say how long {0} is, so that nobody could tell if the connection was \
+         cut. If it is an image, give its sha256 beside it; or download it by hand"
+    )]
+    NoLength(String),
     /// More than any image has.
     #[error("{url} goes on after {}; that is no image", HumanBytes(*.limit))]
     TooLong {
@@ -131,6 +137,15 @@ pub enum FetchError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// What came cannot be compared with what was promised.
+    #[error("{name} has arrived, and could not be read to be checked; it is kept: run this again")]
+    Unread {
+        /// Name of the image.
+        name: String,
+        /// Why not.
+        #[source]
+        source: Box<BaseError>,
     },
     /// This computer has no CA certificates, or they cannot be read.
     #[error(

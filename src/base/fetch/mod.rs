@@ -200,7 +200,10 @@ impl Fetching<'_> {
             Err(error) => {
                 if matches!(
                     error,
-                    FetchError::Mismatch { .. } | FetchError::TooLong { .. } | FetchError::Empty(_)
+                    FetchError::Mismatch { .. }
+                        | FetchError::TooLong { .. }
+                        | FetchError::Empty(_)
+                        | FetchError::NoLength(_)
                 ) {
                     partial.discard();
                 }
@@ -300,7 +303,12 @@ impl Fetching<'_> {
         if let Some(mut stored) = self.store.get(&published)
             && stored.is_intact(self.interrupt).unwrap_or(false)
         {
-            // The same, from another address.
+            // The same, from another address, or under another ETag.
+            if stored.note.url == self.wanted.url {
+                let etag = partial.head.etag.clone();
+                // Costs fetching it once more.
+                drop(stored.change(|note| note.etag = etag));
+            }
             partial.discard();
             return Ok(Fetched::Arrived(stored));
         }
@@ -337,7 +345,12 @@ impl Fetching<'_> {
             Ok(digests) => Ok(Some(digests.raw)),
             Err(BaseError::Interrupted(_)) => Err(FetchError::Interrupted),
             Err(BaseError::Cache { dir, source, .. }) => Err(FetchError::Cache { dir, source }),
-            Err(_) => Ok(None),
+            Err(BaseError::Damaged { .. } | BaseError::Unsuitable { .. }) => Ok(None),
+            // Says nothing of what it should be, and may be over the next time.
+            Err(error) => Err(FetchError::Unread {
+                name: self.wanted.name.clone(),
+                source: Box::new(error),
+            }),
         }
     }
 

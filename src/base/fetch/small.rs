@@ -9,7 +9,7 @@ use ureq::http::{Response, StatusCode, header};
 
 use super::FetchError;
 use super::address::parse;
-use super::answer::{is_passing, retry_after};
+use super::answer::{is_passing, retry_after, tells_its_end};
 use super::client::{Client, Request, Trouble, final_url, header_text, io_trouble};
 
 use crate::interrupt::Interrupt;
@@ -138,6 +138,10 @@ impl Client {
 }
 
 fn read(url: &str, limit: u64, response: Response<Body>) -> Result<Attempt<Small>, FetchError> {
+    if !tells_its_end(&response) {
+        // A list that was cut is none; but a digest would count as not there.
+        return Err(FetchError::NoLength(url.to_owned()));
+    }
     let etag = header_text(response.headers(), header::ETAG);
     let promised = response.body().content_length();
     let mut bytes = Vec::new();

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 use crate::base::cache::{Cache, Stamp, is_still};
+use crate::base::signature::Basis;
 use crate::base::{BaseError, Sha256Digest, digest_of_file};
 use crate::interrupt::Interrupt;
 use crate::whole;
@@ -88,6 +89,9 @@ pub struct Signed {
     pub user_id: Option<String>,
     /// When it was made.
     pub made: Timestamp,
+    /// By what that was judged, where it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
 }
 
 /// An image that is there. While this lives, it is not pruned.
@@ -123,6 +127,21 @@ impl Note {
             etag: None,
             stamp: Stamp::of(&metadata),
         })
+    }
+
+    /// Notes another address that has it. What the last one called this version says nothing
+    /// there.
+    pub(in crate::base) fn move_to(&mut self, url: &str) {
+        if self.url != url {
+            url.clone_into(&mut self.url);
+            self.etag = None;
+        }
+    }
+
+    /// That of the image with this digest, in its folder.
+    fn read(dir: &Path, sha256: &Sha256Digest) -> Option<Self> {
+        let note: Self = serde_json::from_slice(&fs::read(dir.join(NOTE)).ok()?).ok()?;
+        (note.version == NOTE_VERSION && note.sha256 == *sha256).then_some(note)
     }
 
     /// Writes it into the image's folder, as a whole.
@@ -162,23 +181,26 @@ impl Stored {
         &self.dir
     }
 
-    /// Notes whose signature it bears.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn record_signature(&mut self, signed: Signed) -> io::Result<()> {
-        self.note.signature = Some(signed);
-        self.write_note()
-    }
-
     /// What the server called this version of it.
     pub(in crate::base) fn etag(&self) -> Option<&str> {
         self.note.etag.as_deref()
     }
 
-    /// Keeps what was changed in [`Stored::note`].
-    pub(in crate::base) fn write_note(&self) -> io::Result<()> {
-        self.note.write(&self.dir)
+    /// Changes the note, as it is now on the disk: others may have noted something since
+    /// it was read, which may be long ago.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(in crate::base) fn change(&mut self, change: impl FnOnce(&mut Note)) -> io::Result<()> {
+        let now = Note::read(&self.dir, &self.note.sha256);
+        if let Some(now) = &now {
+            self.note.clone_from(now);
+        }
+        change(&mut self.note);
+        match now.as_ref() == Some(&self.note) {
+            true => Ok(()),
+            false => self.note.write(&self.dir),
+        }
     }
 
     /// Whether its bytes are still what arrived. They are not read again while
@@ -187,26 +209,13 @@ impl Stored {
     /// # Errors
     /// Where the file cannot be read, and where the user asks to stop.
     pub fn is_intact(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
-        let path = self.path();
-        let unreadable = |source| BaseError::Read {
-            path: path.clone(),
-            source,
-        };
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            opened => opened.map_err(unreadable)?,
-        };
-        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
-        if stamp.is_some() && stamp == self.note.stamp {
-            return Ok(true);
+        let known = self.note.stamp.clone();
+        let found = self.read_unless(known.as_ref(), interrupt)?;
+        if found.is_some() && found != known {
+            // Costs only the time to read it again.
+            drop(self.change(|note| note.stamp = found.clone()));
         }
-        if digest_of_file(&file, interrupt, &unreadable)? != self.note.sha256 {
-            return Ok(false);
-        }
-        self.note.stamp = stamp;
-        // Costs only the time to read it again.
-        drop(self.write_note());
-        Ok(true)
+        Ok(found.is_some())
     }
 
     /// The same, reading all of it in any case. One that is not is read again before its
@@ -215,22 +224,45 @@ impl Stored {
     /// # Errors
     /// As [`Stored::is_intact`].
     pub fn is_intact_throughout(&mut self, interrupt: &Interrupt) -> Result<bool, BaseError> {
-        self.without_use(|stored| {
-            stored.note.stamp = None;
-            let found = stored.is_intact(interrupt);
-            if !matches!(found, Ok(true) | Err(BaseError::Interrupted(_))) {
-                drop(stored.write_note());
-            }
-            found
-        })
+        let found = self.read_unless(None, interrupt);
+        if matches!(found, Err(BaseError::Interrupted(_))) {
+            return found.map(|stamp| stamp.is_some());
+        }
+        let stamp = found.as_ref().ok().cloned().flatten();
+        self.change_without_use(|note| note.stamp = stamp);
+        found.map(|stamp| stamp.is_some())
     }
 
-    /// Does what writes the note and is no use of the image: it is pruned no later for it.
-    fn without_use<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+    /// The state of a file whose bytes are what arrived. They are not read where that is
+    /// the state `known`.
+    fn read_unless(
+        &self,
+        known: Option<&Stamp>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Stamp>, BaseError> {
+        let path = self.path();
+        let unreadable = |source| BaseError::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(unreadable)?,
+        };
+        let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
+        if stamp.is_some() && stamp.as_ref() == known {
+            return Ok(stamp);
+        }
+        let is_it = digest_of_file(&file, interrupt, &unreadable)? == self.note.sha256;
+        Ok(stamp.filter(|_| is_it))
+    }
+
+    /// Changes the note where that is no use of the image: it is pruned no later for it.
+    fn change_without_use(&mut self, change: impl FnOnce(&mut Note)) {
+        // Others may use it as long as this took until now.
         let last_used = self.last_used();
-        let done = act(self);
+        drop(self.change(change));
         self.note_use(last_used);
-        done
     }
 
     fn note_use(&self, time: SystemTime) {
@@ -301,9 +333,8 @@ impl ImageStore {
         if is_being_removed(&in_use) {
             return None;
         }
-        let note: Note = serde_json::from_slice(&fs::read(dir.join(NOTE)).ok()?).ok()?;
-        let is_ours = note.version == NOTE_VERSION && note.sha256 == *sha256;
-        is_ours.then_some(Stored::new(dir, note, in_use))
+        let note = Note::read(&dir, sha256)?;
+        Some(Stored::new(dir, note, in_use))
     }
 
     /// Notes that an image is used now, which keeps it from being pruned for a while.
@@ -323,10 +354,7 @@ impl ImageStore {
     pub fn doubt(&self, name: &str) {
         for mut stored in self.all().unwrap_or_default() {
             if stored.note.name == name {
-                stored.without_use(|stored| {
-                    stored.note.stamp = None;
-                    drop(stored.write_note());
-                });
+                stored.change_without_use(|note| note.stamp = None);
             }
         }
     }

@@ -37,6 +37,11 @@ impl Promise {
         *self == Self::default()
     }
 
+    /// Whether a file with this digest was promised.
+    pub(super) fn names(&self, file: Sha256Digest) -> bool {
+        [self.published, self.either].contains(&Some(file))
+    }
+
     /// Whether only the uncompressed bytes can tell if it holds.
     pub(super) fn needs_raw(&self, published: Sha256Digest) -> bool {
         self.raw.is_some() || self.either.is_some_and(|either| either != published)

@@ -1,7 +1,7 @@
 //! Which of the images that are here a name stands for, where there are several.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Request, Source};
 use crate::base::fetch::{Note, Stored};
@@ -38,6 +38,14 @@ pub fn current<'a>(all: &'a [Stored], name: &str) -> Option<&'a Stored> {
 fn last(all: &[Stored], key: &str) -> Option<Timestamp> {
     let answered = |stored: &Stored| stored.note.answered.get(key).copied();
     all.iter().filter_map(answered).max()
+}
+
+/// When a key is looked up now; later than ever before, also where the clock once ran
+/// ahead: what was found then would be taken until it has caught up.
+pub(super) fn next(all: &[Stored], key: &str) -> Timestamp {
+    let after = |last: Timestamp| last.checked_add(SignedDuration::from_nanos(1)).ok();
+    let least = last(all, key).and_then(after);
+    least.map_or_else(Timestamp::now, |least| least.max(Timestamp::now()))
 }
 
 /// What was found when a key was looked up.

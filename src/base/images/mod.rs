@@ -13,14 +13,12 @@ mod vouch;
 
 use std::cell::OnceCell;
 
-use jiff::Timestamp;
-
 pub use self::choose::current;
 pub use self::error::ImageError;
 use self::lists::Lists;
 use self::resolve::{Found, Origin};
 use super::catalogue::{Catalogue, ImageName, OsList};
-use super::fetch::{self, Client, Fetched, ImageStore, Promise, Settings, Stored, Wanted};
+use super::fetch::{self, Client, Fetched, ImageStore, Note, Promise, Settings, Stored, Wanted};
 use super::signature::Keyring;
 use super::{BaseError, Cache, Sha256Digest};
 use crate::interrupt::Interrupt;
@@ -175,15 +173,18 @@ impl<'a> Images<'a> {
     /// # Errors
     /// Where it is not to be had, is not what was promised, or not signed as required.
     pub fn get(&self, request: &Request) -> Result<Image, ImageError> {
-        let mut image = match self.find_here(request)? {
-            Some(stored) => Image {
-                stored,
-                is_new: false,
-            },
-            None => self.get_from_network(request)?,
+        let (mut image, asked) = match self.find_here(request)? {
+            Some(stored) => {
+                let is_new = false;
+                (Image { stored, is_new }, None)
+            }
+            None => {
+                let (image, url) = self.get_from_network(request)?;
+                (image, Some(url))
+            }
         };
         self.store.touch(&image.stored);
-        self.vouch(&mut image, request)?;
+        self.vouch(&mut image, request, asked.as_deref())?;
         Ok(image)
     }
 
@@ -272,7 +273,8 @@ impl<'a> Images<'a> {
             .map_err(|source| ImageError::Store { path, source })
     }
 
-    fn get_from_network(&self, request: &Request) -> Result<Image, ImageError> {
+    /// The image as the network has it now, and the address that was asked.
+    fn get_from_network(&self, request: &Request) -> Result<(Image, String), ImageError> {
         let found = self.resolve(request).map_err(|error| match error {
             ImageError::Fetch(source) if source.is_offline() => ImageError::NotHere {
                 name: request.source.to_string(),
@@ -307,7 +309,7 @@ impl<'a> Images<'a> {
             }
         };
         self.label(&mut stored, request, &found)?;
-        Ok(Image { stored, is_new })
+        Ok((Image { stored, is_new }, found.url))
     }
 
     /// The image here that came from the same address, where only its ETag can tell
@@ -334,32 +336,30 @@ impl<'a> Images<'a> {
         request: &Request,
         found: &Found,
     ) -> Result<(), ImageError> {
-        let before = stored.note.clone();
-        let note = &mut stored.note;
         let asked = request.source.key();
-        if !note.asked.contains(&asked) {
-            note.asked.push(asked.clone());
-        }
-        if !request.source.is_of_date() {
-            note.answered.insert(asked, Timestamp::now());
-        }
-        if found.released.is_some() {
-            note.released.clone_from(&found.released);
-        }
+        let answered = choose::next(&self.store.all()?, &asked);
         let promised_by = match (&found.origin, request.sha256) {
             (_, Some(_)) => Some(GIVEN.to_owned()),
             (Origin::Nobody, None) => None,
             (origin, None) => Some(origin.to_string()),
         };
-        if promised_by.is_some() {
-            note.promised_by = promised_by;
-        }
-        if *note == before {
-            return Ok(());
-        }
         let path = stored.path();
+        let label = |note: &mut Note| {
+            if !note.asked.contains(&asked) {
+                note.asked.push(asked.clone());
+            }
+            if !request.source.is_of_date() {
+                note.answered.insert(asked, answered);
+            }
+            if found.released.is_some() {
+                note.released.clone_from(&found.released);
+            }
+            if promised_by.is_some() {
+                note.promised_by = promised_by;
+            }
+        };
         stored
-            .write_note()
+            .change(label)
             .map_err(|source| ImageError::Store { path, source })
     }
 }

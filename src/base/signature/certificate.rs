@@ -6,7 +6,8 @@ use pgp::composed::{PublicOrSecret, SignedPublicKey};
 use pgp::ser::Serialize as _;
 use pgp::types::KeyDetails as _;
 
-use super::SignatureError;
+use super::{Basis, SignatureError, policy};
+use crate::base::Sha256Digest;
 
 /// A key with all its signatures has some kilobytes.
 const MAX_LEN: usize = 1 << 20;
@@ -68,6 +69,14 @@ impl Certificate {
         let name = String::from_utf8_lossy(user.id.id()).into_owned();
         let plain = name.chars().filter(|c| !c.is_control());
         Some(plain.take(MAX_NAME).collect())
+    }
+
+    /// By what its signatures are judged; `None` where that cannot be told.
+    pub(in crate::base) fn basis(&self) -> Option<Basis> {
+        Some(Basis {
+            certificate: Sha256Digest::of(&self.to_bytes()?),
+            policy: policy::VERSION,
+        })
     }
 
     /// It as bytes; `None` where the library cannot write what it has read.

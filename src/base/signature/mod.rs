@@ -9,9 +9,11 @@ mod tests;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use self::certificate::Certificate;
 pub use self::keyring::Keyring;
+use super::Sha256Digest;
 
 /// A signature that is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,18 @@ pub struct Verified {
     pub user_id: Option<String>,
     /// When it was made.
     pub made: Timestamp,
+    /// By what that was judged, where it can be told.
+    pub basis: Option<Basis>,
+}
+
+/// By what a signature was judged. The same may be another one tomorrow: a key that is
+/// trusted anew may say that it was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// SHA-256 of the key with all that it says of itself.
+    certificate: Sha256Digest,
+    /// Version of the rules.
+    policy: u32,
 }
 
 /// Why a signature, or a key, is no good.
@@ -78,4 +92,21 @@ pub enum SignatureError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl SignatureError {
+    /// Whether it says what a signature is worth, and not that nobody could look.
+    pub(in crate::base) fn is_judgement(&self) -> bool {
+        match self {
+            Self::Stranger(_) | Self::Bad | Self::Weak(_) | Self::Void(_) | Self::NotASignature => {
+                true
+            }
+            Self::NoKeys
+            | Self::NotAKey(_)
+            | Self::SecretKey(_)
+            | Self::DamagedKey(_)
+            | Self::Read { .. }
+            | Self::Keys { .. } => false,
+        }
+    }
 }

@@ -15,6 +15,8 @@ use pgp::types::{KeyDetails, SignedUser, Tag, VerifyingKey};
 use super::certificate::Certificate;
 use super::{SignatureError, Verified};
 
+/// Changes with what counts: what was found good by other rules is looked at again.
+pub(super) const VERSION: u32 = 1;
 /// A signature has some hundred bytes.
 const MAX_LEN: usize = 64 << 10;
 /// How far clocks may be apart.
@@ -55,6 +57,7 @@ pub(crate) fn verify(
         return Ok(Verified {
             fingerprint: certificate.fingerprint().to_owned(),
             user_id: certificate.user_id(),
+            basis: certificate.basis(),
             made: Timestamp::from_second(made).unwrap_or_default(),
         });
     }

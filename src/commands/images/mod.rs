@@ -91,6 +91,13 @@ fn checked_by(note: &Note) -> Vec<String> {
 
 fn to_json(stored: &Stored) -> Value {
     let note = &stored.note;
+    let signature = note.signature.as_ref().map(|signed| {
+        json!({
+            "fingerprint": signed.fingerprint,
+            "user_id": signed.user_id,
+            "made": signed.made,
+        })
+    });
     json!({
         "name": note.name,
         "path": stored.path().display().to_string(),
@@ -101,6 +108,6 @@ fn to_json(stored: &Stored) -> Value {
         "released": note.released,
         "arrived": note.arrived,
         "promised_by": note.promised_by,
-        "signature": note.signature,
+        "signature": signature,
     })
 }

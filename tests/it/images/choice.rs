@@ -36,6 +36,20 @@ fn a_publisher_may_go_back_to_what_was_before() {
     assert_eq!(publisher.server.sent("/latest.img"), sent);
 }
 
+#[test]
+fn what_only_has_another_etag_is_fetched_once_more() {
+    let publisher = Publisher::new();
+    let url = publisher.server.url("/latest.img");
+    let image = || Answer::content(Content::file(&publisher.image));
+    for etag in ["\"1\"", "\"2\""] {
+        publisher.serve("/latest.img", image().etag(Some(etag)));
+        publisher.run(&["images", "fetch", &url]).expect(0);
+    }
+    let sent = publisher.server.sent("/latest.img");
+    publisher.run(&["images", "fetch", &url]).expect(0);
+    assert_eq!(publisher.server.sent("/latest.img"), sent);
+}
+
 impl Publisher {
     /// Lists an image of this kind, and looks for the newest.
     fn publish(&self, kind: &str, path: &str, date: &str) {
@@ -84,6 +98,21 @@ fn a_list_may_go_back_to_what_was_before() {
         .find(|name| name["image"] == "raspios-lite-arm64");
     let here = name.expect("the name")["here"].as_str().expect("text");
     assert!(here.contains("2026-05-04"), "{here}");
+}
+
+#[test]
+fn a_clock_that_ran_ahead_pins_no_image() {
+    let publisher = Publisher::new();
+    publisher.cluster("raspios-lite-arm64");
+    let path = |date| PATH.replace("2026-06-18", date).replace(".xz", "");
+    publisher.publish("bookworm-arm64", &path("2026-05-04"), "2026-05-04");
+    let note = publisher.stored().with_file_name("note.json");
+    let text = fs::read(&note).expect("a note");
+    let mut json: Value = serde_json::from_slice(&text).expect("JSON");
+    json["answered"]["raspios-lite-arm64"] = json!("2099-01-01T00:00:00Z");
+    fs::write(&note, json.to_string()).expect("a note");
+    publisher.publish("trixie-arm64", &path("2026-06-18"), "2026-06-18");
+    assert_eq!(generation(&publisher), "trixie");
 }
 
 #[test]

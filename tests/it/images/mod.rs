@@ -2,8 +2,12 @@
 
 /// Which image is meant, where there are several.
 mod choice;
+/// Signatures that are looked at again, or elsewhere.
+mod judged;
 /// Lists, addresses, cuts, kills and proxies.
 mod network;
+/// Keys, and what they sign.
+mod signer;
 /// Digests and signatures that hold, or do not.
 mod trust;
 
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use self::signer::sign;
 use crate::harness::{Run, Scratch, base};
 use crate::server::{Answer, Authority, Content, Proxy, Server};
 

@@ -206,9 +206,10 @@ fn a_killed_download_is_taken_up() {
     let len = 64 << 20;
     let noise = || Content::Noise { seed: 5, len };
     let path = "/noise.img";
+    // So slow that it is not complete before it is killed, however busy the machine is.
     publisher.serve(
         path,
-        Answer::content(noise()).pause(Duration::from_millis(1)),
+        Answer::content(noise()).pause(Duration::from_millis(10)),
     );
     let url = publisher.server.url(path);
     for _ in 0..3 {

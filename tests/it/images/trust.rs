@@ -37,56 +37,6 @@ fn what_does_not_keep_its_promise_is_refused_and_gone() {
     assert!(!publisher.scratch.path("c/images").exists());
 }
 
-/// Makes a key and signs the image with it; the key's file.
-fn sign(publisher: &Publisher) -> PathBuf {
-    let home = tempfile::Builder::new()
-        .prefix("g")
-        .tempdir_in("/tmp")
-        .expect("a directory");
-    let gpg = |args: &[&str]| {
-        let status = Command::new("gpg")
-            .env("GNUPGHOME", home.path())
-            .args([
-                "--batch",
-                "--yes",
-                "--quiet",
-                "--pinentry-mode",
-                "loopback",
-                "--passphrase",
-                "",
-            ])
-            .args(args)
-            .stderr(Stdio::null())
-            .status();
-        assert!(status.expect("gpg").success(), "{args:?}");
-    };
-    let (key, image) = (
-        publisher.scratch.path("key.asc"),
-        publisher.image.display().to_string(),
-    );
-    gpg(&[
-        "--quick-generate-key",
-        "Downloads Key",
-        "ed25519",
-        "sign",
-        "never",
-    ]);
-    gpg(&[
-        "--armor",
-        "--output",
-        key.to_str().expect("UTF-8"),
-        "--export",
-    ]);
-    gpg(&["--detach-sign", &image]);
-    let mut stop = Command::new("gpgconf");
-    drop(
-        stop.env("GNUPGHOME", home.path())
-            .args(["--kill", "all"])
-            .status(),
-    );
-    key
-}
-
 #[test]
 fn signatures_are_checked_by_keys_that_are_trusted() {
     let publisher = Publisher::new();

@@ -238,6 +238,20 @@ fn what_is_not_there_is_not_asked_for_again() {
 }
 
 #[test]
+fn what_a_server_cannot_do_is_not_asked_for_again() {
+    let (server, mut wanted) = noisy(MIB, |answer| answer);
+    server.serve("/cannot", Answer::status(501));
+    wanted.url = server.url("/cannot");
+    let bench = Bench::new();
+    let found = bench.client.final_url(&wanted.url, &bench.interrupt);
+    for error in [bench.fails(&wanted), found.expect_err("no address")] {
+        let is_it = matches!(error, FetchError::Refused { status: 501, .. });
+        assert!(is_it, "{error:?}");
+    }
+    assert_eq!(server.asks().len(), 2);
+}
+
+#[test]
 fn two_that_want_the_same_download_it_once() {
     let len = 8 * MIB;
     let (server, wanted) = noisy(len, |answer| answer.pause(Duration::from_millis(2)));
@@ -298,4 +312,34 @@ fn the_rest_of_another_file_of_the_same_length_is_not_taken_for_it() {
     let (server, bench, wanted) = unpromised(dated(7, OLD).cut_after(MIB).becomes(dated(7, OLD)));
     bench.arrives(&wanted);
     assert_eq!(server.sent("/a.img"), 4 * MIB);
+}
+
+#[test]
+fn an_answer_that_tells_no_end_is_not_taken_for_whole_where_it_is_cut() {
+    // The end of a connection that was cut looks as that of one that was closed.
+    let answer = || Answer::content(noise(2 * MIB)).open_ended();
+    let (server, bench, mut wanted) = unpromised(answer().cut_after(MIB));
+    let error = bench.fails(&wanted);
+    assert!(matches!(error, FetchError::NoLength(_)), "{error:?}");
+    assert!(bench.store().is_empty());
+    let url = server.url("/a.img");
+    let small = bench
+        .client
+        .get_small(&url, 4 * MIB, None, &bench.interrupt);
+    assert!(matches!(small, Err(FetchError::NoLength(_))), "{small:?}");
+    // A digest tells.
+    wanted.promise.either = Some(digest_of(&noise(2 * MIB)));
+    for rest in [answer(), answer().ignore_ranges()] {
+        server.serve("/a.img", answer().cut_after(MIB).becomes(rest));
+        let stored = bench.arrives(&wanted);
+        assert_eq!(stored.note.len, 2 * MIB);
+        stored.remove().expect("a folder");
+    }
+    // What ends like that twice was not cut.
+    let (server, wanted) = noisy(MIB, |answer| answer);
+    let other = Answer::bytes("<html>moved</html>").open_ended();
+    server.serve("/a.img", other.ignore_ranges());
+    let error = Bench::new().fails(&wanted);
+    assert!(matches!(error, FetchError::Mismatch { .. }), "{error:?}");
+    assert_eq!(server.asks().len(), 2);
 }

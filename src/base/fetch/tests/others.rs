@@ -172,3 +172,24 @@ fn what_root_finds_stays_whose_it_is_and_what_root_makes_is_the_users() {
     fs::write(dir.join(&wanted.name), "root's").expect("a file");
     assert_eq!(owner(), 0);
 }
+
+#[test]
+fn what_others_note_while_an_image_is_read_stays() {
+    let (_server, wanted) = noisy(MIB, |answer| answer);
+    let bench = Bench::new();
+    let mut read = bench.arrives(&wanted);
+    let store = store(&bench);
+    let sha256 = read.note.sha256;
+    let again = || store.get(&sha256).expect("an image");
+    let (mut other, mut doubter) = (again(), again());
+    let noted = other.change(|note| note.asked.push("x".to_owned()));
+    noted.expect("a note");
+    let is_intact = read.is_intact_throughout(&bench.interrupt);
+    assert!(is_intact.expect("a file"));
+    doubter
+        .change(|note| note.unvouched = false)
+        .expect("a note");
+    assert_eq!(again().note.asked, ["x"]);
+    assert_eq!(read.note.asked, ["x"]);
+    assert!(!again().note.unvouched);
+}

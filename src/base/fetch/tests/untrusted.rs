@@ -47,6 +47,28 @@ fn a_promise_may_be_of_the_uncompressed_bytes() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_called_forged() {
+    let (_server, wanted) = noisy(MIB, |answer| answer);
+    let bench = Bench::new();
+    let fetching = super::super::Fetching {
+        client: &bench.client,
+        cache: &bench.cache,
+        store: &super::super::ImageStore::open(&bench.cache).expect("a store"),
+        wanted: &wanted,
+        sink: &Silent,
+        interrupt: &bench.interrupt,
+    };
+    let error = fetching.raw_of(&bench.dir.path().join("nothing"));
+    let error = error.expect_err("no digest");
+    assert!(matches!(error, FetchError::Unread { .. }), "{error:?}");
+    assert!(!error.is_refusal());
+    // What is no image has no uncompressed bytes.
+    let cut = bench.dir.path().join("cut.img.gz");
+    fs::write(&cut, &gzip(&[7; 9999])[..20]).expect("a file");
+    assert_eq!(fetching.raw_of(&cut).expect("an answer"), None);
+}
+
+#[test]
 fn without_encryption_a_digest_is_needed() {
     let (server, mut wanted) = noisy(MIB, |answer| answer);
     wanted.promise = Promise::default();
