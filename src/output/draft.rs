@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -29,7 +30,9 @@ impl Draft {
         let failed = |source| OutputError::io("creating", path, source);
         let file = Unfinished::create(path, 0o600).map_err(failed)?;
         file.as_file().set_len(len).map_err(failed)?;
-        let direct = open_direct(OpenOptions::new().write(true), file.temporary_path()).ok();
+        // Not by its name: where root writes into a user's folder, that may be a link by now.
+        let itself = format!("/proc/self/fd/{}", file.as_file().as_raw_fd());
+        let direct = open_direct(OpenOptions::new().write(true), Path::new(&itself)).ok();
         Ok(Self { file, direct })
     }
 
