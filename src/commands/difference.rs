@@ -41,24 +41,29 @@ pub(super) fn find(
 ) -> Result<Differences> {
     let failed = || format!("reading {}", path.display());
     let mut regions: Vec<Range<u64>> = Vec::new();
+    let end = image.len();
     for &index in chunks {
         for piece in expected.pieces(index) {
+            // What a short image lacks needs no reading.
+            let len = piece.end.min(end).saturating_sub(piece.start);
+            if len == 0 {
+                break;
+            }
             // Pieces are parts of a chunk.
-            let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
+            let len = usize::try_from(len).unwrap_or(0);
             let mut wanted = vec![0; len];
             planned.read_exact_at(&mut wanted, piece.start)?;
-            // Behind the end of a short image there is nothing that could be right.
-            let there = image.len().saturating_sub(piece.start);
-            let there = usize::try_from(there).map_or(len, |n| n.min(len));
-            let mut found = vec![0; there];
+            let mut found = vec![0; len];
             image
                 .read_exact_at(&mut found, piece.start)
                 .with_context(failed)?;
             collect(&mut regions, piece.start, &wanted, &found);
         }
     }
-    if image.len() > expected.len() && !expected.is_of_card() {
-        regions.push(expected.len()..image.len());
+    if end < expected.len() {
+        add(&mut regions, end..expected.len());
+    } else if end > expected.len() && !expected.is_of_card() {
+        regions.push(expected.len()..end);
     }
     let place = |range: &Range<u64>| layout.disk.place_of(range.start);
     let files = compare_files(image, planned, layout);
@@ -74,17 +79,19 @@ pub(super) fn find(
 
 fn collect(regions: &mut Vec<Range<u64>>, offset: u64, wanted: &[u8], found: &[u8]) {
     const SECTOR: usize = 512;
-    for (at, sector) in (0..).step_by(SECTOR).zip(wanted.chunks(SECTOR)) {
-        let end = (at + sector.len()).min(found.len());
-        if found.get(at..end) == Some(sector) {
-            continue;
+    let sectors = wanted.chunks(SECTOR).zip(found.chunks(SECTOR));
+    for (at, (wanted, found)) in (offset..).step_by(SECTOR).zip(sectors) {
+        if wanted != found {
+            add(regions, at..at + wanted.len() as u64);
         }
-        let start = offset + at as u64;
-        let end = start + sector.len() as u64;
-        match regions.last_mut() {
-            Some(last) if start <= last.end + GAP => last.end = end,
-            _ => regions.push(start..end),
-        }
+    }
+}
+
+/// Adds a range behind the others.
+fn add(regions: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match regions.last_mut() {
+        Some(last) if range.start <= last.end + GAP => last.end = range.end,
+        _ => regions.push(range),
     }
 }
 

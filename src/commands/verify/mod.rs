@@ -36,7 +36,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         .target
         .canonicalize()
         .is_ok_and(|path| written.is_some_and(|entry| Path::new(&entry.device) == path));
-    let found = Found::open(context, &workspace.cache, &args.target)?;
+    let found = Found::open(context, &workspace.cache, &args.target, was_flashed)?;
     let is_card = was_flashed || target::is_card(&args.target, on.layout.disk.len)?;
     let expected = if matches!(found, Found::Plain) && is_card {
         expect_card(context, &workspace, on, card)?
