@@ -146,6 +146,17 @@ fn a_block_map_tells_what_an_unknown_file_system_uses() {
         run.stdout
     );
     assert_eq!(other, whole);
+    // One that lists nothing there vouches for nothing.
+    let len = fs::metadata(&image).expect("a base").len();
+    let text = format!(
+        "<bmap version=\"1.2\"><ImageSize>{len}</ImageSize><BlockSize>4096</BlockSize>\
+         <BlocksCount>{}</BlocksCount><BlockMap><Range sha1=\"00\">0-100</Range></BlockMap></bmap>",
+        len.div_ceil(4096)
+    );
+    fs::write(&map, text).expect("a map");
+    let (run, stale) = written("stale");
+    let told = run.stdout.contains("base.bmap is left aside");
+    assert!(told && stale == whole, "{stale}: {}", run.stdout);
 }
 
 #[test]

@@ -99,7 +99,8 @@ fn expect_card(
     on: &OpenBase,
     card: &Card,
 ) -> Result<Expected> {
-    let used = Maps::new(on, false, &context.progress)?.of_card(&card.overlay)?;
+    let used =
+        Maps::new(on, false, &context.progress, &context.interrupt)?.of_card(&card.overlay)?;
     let mut digests = BTreeMap::new();
     let mut put = |offset: u64, base: &[u8], whole: &Sha256Digest| {
         let len = base.len() as u64;
