@@ -1,5 +1,7 @@
 //! `cardmint inspect`: what is on an image, a compressed image or a card.
 
+use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::verify::check_readable;
 use super::{Context, bases};
-use crate::base::{Base, Cache};
+use crate::base::{Base, Cache, Format};
 use crate::cli::InspectArgs;
 use crate::exit::ExitCode;
 use crate::layout::ext4::Ext4;
@@ -82,6 +84,13 @@ fn show(context: &mut Context<'_>, target: &Path, findings: &Findings) -> Result
         base.format(),
         HumanBytes(disk.len)
     )?;
+    let is_device = fs::metadata(target).is_ok_and(|found| found.file_type().is_block_device());
+    if is_device && base.format() != Format::Raw {
+        writeln!(
+            context.out,
+            "          not unpacked when it was written: nothing boots from this card"
+        )?;
+    }
     match os {
         Ok(os) => {
             writeln!(context.out, "system    {}", os.describe())?;

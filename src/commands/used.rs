@@ -2,11 +2,13 @@
 //! understood off a `.bmap` beside the base.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::card::printable_path;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::layout::UsedMap;
 use crate::layout::disk::Partition;
 use crate::overlay::{Minted, Overlay};
@@ -23,12 +25,17 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(on: &'a OpenBase, full: bool, sink: &dyn Sink) -> Result<Self> {
+    pub(super) fn new(
+        on: &'a OpenBase,
+        full: bool,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let disk = &on.layout.disk;
         let base = if full {
             UsedMap::whole(disk.len)
         } else {
-            let block_map = block_map(on, sink)?;
+            let block_map = block_map(on, sink, interrupt)?;
             UsedMap::read_with(&on.base, disk, block_map.as_ref())
                 .with_context(|| on.base.name().to_owned())?
         };
@@ -56,10 +63,22 @@ impl<'a> Maps<'a> {
     }
 }
 
+/// Why a block map was not looked at to its end.
+enum Stop {
+    Asked(Interrupted),
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// The block map beside the base, where one is needed and there, and says the
 /// truth.
-fn block_map(on: &OpenBase, sink: &dyn Sink) -> Result<Option<UsedMap>> {
-    let read = || -> std::io::Result<_> {
+fn block_map(on: &OpenBase, sink: &dyn Sink, interrupt: &Interrupt) -> Result<Option<UsedMap>> {
+    let read = || -> io::Result<_> {
         let unknown = UsedMap::not_understood(&on.base, &on.layout.disk)?;
         let path = on
             .base
@@ -83,14 +102,20 @@ fn block_map(on: &OpenBase, sink: &dyn Sink) -> Result<Option<UsedMap>> {
             return Ok(None);
         }
     };
-    if map.agrees(&on.base, &unknown)? {
+    let go_on = || interrupt.check().map_err(Stop::Asked);
+    let agrees = match map.agrees(&on.base, &unknown, go_on) {
+        Ok(agrees) => agrees,
+        Err(Stop::Asked(interrupted)) => return Err(interrupted.into()),
+        Err(Stop::Failed(error)) => return Err(error).with_context(|| on.base.name().to_owned()),
+    };
+    if agrees {
         notice(format!(
             "{shown} tells what a partition uses that cardmint does not know"
         ));
         return Ok(Some(map.used));
     }
     notice(format!(
-        "{shown} is left aside: it is not of {}",
+        "{shown} is left aside: what it lists is not what {} holds",
         on.base.name()
     ));
     Ok(None)

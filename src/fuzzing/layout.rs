@@ -39,7 +39,7 @@ pub(super) fn disk(bytes: &[u8]) {
     for partition in &disk.partitions {
         let range = partition.offset..partition.offset + partition.len;
         assert!(!range.is_empty() && range.start >= SECTOR_LEN && range.end <= len);
-        let place = disk.place_of(partition.offset);
+        let place = disk.place_of(partition.offset, partition.number);
         assert!(place.starts_with(&format!("partition {}", partition.number)));
         assert!(is_in_table(&image, disk.scheme, partition.number, &range));
         ranges.push(range);

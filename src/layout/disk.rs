@@ -132,14 +132,15 @@ impl Disk {
         disk.check()
     }
 
-    /// Where an offset lies, in words: `partition 2`.
+    /// Where an offset lies, in words: `partition 2`; `boot` is the number of the boot
+    /// partition.
     #[must_use]
-    pub fn place_of(&self, offset: u64) -> String {
+    pub fn place_of(&self, offset: u64, boot: u32) -> String {
         let around = |partition: &&Partition| {
             (partition.offset..partition.offset + partition.len).contains(&offset)
         };
         match self.partitions.iter().find(around) {
-            Some(partition) if partition.is_fat_type() => {
+            Some(partition) if partition.number == boot => {
                 format!("partition {}, the boot partition", partition.number)
             }
             Some(partition) => format!("partition {}", partition.number),

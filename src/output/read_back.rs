@@ -44,7 +44,8 @@ impl ReadAt for Reader {
 }
 
 /// Indexes of the chunks of the file at `path` that are not as expected, in
-/// ascending order. A file of another length differs in its last chunk.
+/// ascending order. A file of another length differs in its last chunk; a card may be
+/// longer.
 ///
 /// # Errors
 /// Where the file cannot be read, and where the user asks to stop.
@@ -105,7 +106,9 @@ fn check(
         progress(done.fetch_add(1, Ordering::Relaxed) + 1)
     })?;
     let mut different = different.into_inner().unwrap_or_default();
-    if len > expected.len() && !expected.is_of_card() {
+    // What lies behind the image is a card's own; blocks that it has not at all are missing,
+    // whether the image uses them or not.
+    if len < expected.len() || (len > expected.len() && !expected.is_of_card()) {
         different.push(expected.chunks().saturating_sub(1));
     }
     different.sort_unstable();

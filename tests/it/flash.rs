@@ -146,6 +146,17 @@ fn a_block_map_tells_what_an_unknown_file_system_uses() {
         run.stdout
     );
     assert_eq!(other, whole);
+    // One that lists nothing there vouches for nothing.
+    let len = fs::metadata(&image).expect("a base").len();
+    let text = format!(
+        "<bmap version=\"1.2\"><ImageSize>{len}</ImageSize><BlockSize>4096</BlockSize>\
+         <BlocksCount>{}</BlocksCount><BlockMap><Range sha1=\"00\">0-100</Range></BlockMap></bmap>",
+        len.div_ceil(4096)
+    );
+    fs::write(&map, text).expect("a map");
+    let (run, stale) = written("stale");
+    let told = run.stdout.contains("base.bmap is left aside");
+    assert!(told && stale == whole, "{stale}: {}", run.stdout);
 }
 
 #[test]
@@ -318,10 +329,20 @@ fn a_full_disk_under_a_file_is_told() {
 #[test]
 fn loop_devices_are_cards_when_that_is_allowed() {
     let scratch = Scratch::cluster("trixie-arm64", |text| text);
-    let path = card(&scratch, "a", 160 << 20);
+    // Somebody wrote an image to it as it came.
+    let path = scratch.path("a");
+    let image = base("trixie-arm64");
+    let pack = "xz -0 --block-size=4MiB -c \"$0\" >\"$1\" && truncate -s 160M \"$1\"";
+    tool("sh", &["-c", pack, utf8(&image), utf8(&path)]).expect(0);
     let Some(device) = Loop::attach(&path) else {
         return;
     };
+    let verify = ["verify", "0", device.path()];
+    let run = scratch.cardmint(&verify).expect(4);
+    assert!(run.stdout.contains("begins as xz does"), "{}", run.stdout);
+    let run = scratch.cardmint(&["inspect", device.path()]).expect(0);
+    let told = run.stdout.contains("nothing boots from this card");
+    assert!(told, "{}", run.stdout);
     flash(&scratch, &["0", "--to", device.path()])
         .expect(3)
         .says(&["is a fixed disk", "--allow-fixed"]);

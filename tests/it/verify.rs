@@ -2,6 +2,10 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use cardmint::base::read_at::RawFile;
+use cardmint::layout::{Disk, UsedMap};
+
+use crate::flash::{card, flash, utf8};
 use crate::harness::{Scratch, base, partitions, tool};
 
 fn built() -> Scratch {
@@ -86,9 +90,51 @@ fn finds_what_is_short_and_takes_what_is_long_for_a_card() {
         run.stdout
     );
     tool("truncate", &["-s", "-8192", path]).expect(0);
-    scratch.cardmint(&["verify", "0", path]).expect(4);
+    let args = ["verify", "0", path, "--json"];
+    let report = scratch.cardmint(&args).expect(4).json();
+    let regions = report["regions"].as_array().expect("regions");
+    assert_eq!(regions.len(), 1, "{report}");
+    let len = fs::metadata(&image).expect("an image").len();
+    assert_eq!(regions[0]["offset"], len);
     tool("truncate", &["-s", "0", path]).expect(0);
     scratch.cardmint(&["verify", "0", path]).expect(4);
+}
+
+#[test]
+fn a_card_that_ends_before_the_image_differs_also_where_that_is_free() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let source = fs::File::open(base("trixie-arm64")).and_then(RawFile::new);
+    let source = source.expect("a base");
+    let disk = Disk::read(&source).expect("partitions");
+    let used = UsedMap::read(&source, &disk).expect("a map");
+    let end = used.ranges().last().expect("something used").end;
+    assert!(end < disk.len, "nothing is free at the end");
+    let path = card(&scratch, "card", 160 << 20);
+    flash(&scratch, &["0", "--to", utf8(&path)]).expect(0);
+    let file = OpenOptions::new().write(true).open(&path).expect("a card");
+    file.set_len(end).expect("a shorter one");
+    let args = ["verify", "0", utf8(&path), "--json"];
+    let report = scratch.cardmint(&args).expect(4).json();
+    assert_eq!(report["regions"][0]["offset"], end);
+    assert_eq!(report["regions"][0]["len"], disk.len - end);
+}
+
+#[test]
+fn a_card_that_an_image_was_written_to_without_unpacking_it_differs() {
+    let scratch = Scratch::cluster("trixie-arm64", |text| text);
+    let path = card(&scratch, "card", 160 << 20);
+    flash(&scratch, &["0", "--to", utf8(&path)]).expect(0);
+    let build = ["build", "--nodes", "0", "--format", "img.xz"];
+    scratch.cardmint(&build).expect(0);
+    let mut bytes = fs::read(scratch.path("c/images/raspberrypi0.img.xz")).expect("an image");
+    bytes.resize(160 << 20, 0);
+    fs::write(&path, bytes).expect("a card");
+    let run = scratch.cardmint(&["verify", "0", utf8(&path)]).expect(4);
+    assert!(
+        run.stdout.contains("it begins as xz does"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

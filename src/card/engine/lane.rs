@@ -392,7 +392,7 @@ impl<'a> Lane<'a> {
     }
 
     pub(super) fn failed(&self, doing: Doing, offset: u64, source: io::Error) -> CardError {
-        let place = self.shared.flash.disk.place_of(offset);
+        let place = self.shared.flash.place_of(offset);
         CardError::io(self.job.medium, doing, offset, place, source)
     }
 }

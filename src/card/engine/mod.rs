@@ -86,6 +86,8 @@ pub struct Flash<'a> {
     pub base: &'a Base,
     /// Its partitions, for naming places.
     pub disk: &'a Disk,
+    /// The number of that which a Pi boots from.
+    pub boot: u32,
     /// What of it holds data.
     pub used: &'a UsedMap,
     /// Where digests are remembered.
@@ -113,6 +115,10 @@ struct Shared<'a> {
 }
 
 impl Flash<'_> {
+    fn place_of(&self, offset: u64) -> String {
+        self.disk.place_of(offset, self.boot)
+    }
+
     /// Makes the cards of `jobs`. Returns the digests of the base, or why it
     /// failed, and what became of each card; a base that fails leaves no card
     /// complete.

@@ -114,7 +114,7 @@ fn repair(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &[Wrong]) -> Result<usi
         let offset = first_difference(lane, card, first.index)?;
         return Err(CardError::Bad {
             offset,
-            place: lane.shared.flash.disk.place_of(offset),
+            place: lane.shared.flash.place_of(offset),
             times: format!("once, and so do {} more places", wrong.len() - 1),
         });
     }
@@ -132,7 +132,7 @@ fn rewrite(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), 
         Some(_) => offset,
         None => first_difference(lane, card, index)?,
     };
-    let place = lane.shared.flash.disk.place_of(at);
+    let place = lane.shared.flash.place_of(at);
     let message = format!(
         "{}: byte {at} ({place}) read back wrong; written once more",
         lane.job.name
@@ -154,7 +154,7 @@ fn rewrite(lane: &mut Lane<'_>, card: &dyn Medium, wrong: &Wrong) -> Result<(), 
             let offset = first_difference(lane, card, index)?;
             Err(CardError::Bad {
                 offset,
-                place: lane.shared.flash.disk.place_of(offset),
+                place: lane.shared.flash.place_of(offset),
                 times: "twice".to_owned(),
             })
         }

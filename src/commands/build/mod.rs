@@ -275,7 +275,8 @@ fn existing(
     let digests = on
         .base
         .digests(&workspace.cache, &context.progress, &context.interrupt)?;
-    let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)?;
+    let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)
+        .with_context(|| on.base.name().to_owned())?;
     let name = &card.node.hostname;
     let different = differing_chunks(
         &card.path,

@@ -31,7 +31,7 @@ pub(super) fn build_base(
     };
     let blocks = Blocks::open(build, packing)?;
     let packer = Packer::new(&blocks)?;
-    let maps = Maps::new(on, false, build.sink)?;
+    let maps = Maps::new(on, false, build.sink, build.interrupt)?;
     let used: Vec<UsedMap> = cards
         .iter()
         .map(|(_, card)| maps.of_card(&card.overlay))

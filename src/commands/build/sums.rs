@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::job;
 use crate::base::Sha256Digest;
@@ -61,11 +61,12 @@ pub(super) fn write(
         let digests = on
             .base
             .digests(&workspace.cache, sink, &context.interrupt)?;
-        let maps = Maps::new(on, false, sink)?;
+        let maps = Maps::new(on, false, sink, &context.interrupt)?;
         for (&at, &sum) in sums {
             let card = &plan.cards[at];
             let used = maps.of_card(&card.overlay)?;
-            let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)?;
+            let expected = Expected::new(&on.base, &digests.chunks, &card.overlay)
+                .with_context(|| on.base.name().to_owned())?;
             publish_beside(&job(card, Some(&used)), &expected, sum)?;
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn mint(
     }
     let bases = plan.bases.iter();
     let maps: Vec<Maps<'_>> = bases
-        .map(|on| Maps::new(on, args.full, sink))
+        .map(|on| Maps::new(on, args.full, sink, &context.interrupt))
         .collect::<Result<_>>()?;
     let cards = plan.cards.iter();
     let used: Vec<UsedMap> = cards

@@ -148,6 +148,7 @@ impl<'a> Run<'a> {
         let flash = Flash {
             base: &on.base,
             disk: &on.layout.disk,
+            boot: on.layout.boot.partition.number,
             used: base_used,
             cache: &self.workspace.cache,
             verify: !args.no_verify,

@@ -6,14 +6,15 @@ mod target;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use self::show::{Comparison, Outcome};
 use self::target::Found;
 pub(super) use self::target::check_readable;
+use super::Context;
+use super::difference::Search;
 use super::used::Maps;
 use super::workspace::{Pick, Workspace};
-use super::{Context, difference};
 use crate::base::Sha256Digest;
 use crate::base::chunk::{CHUNK_LEN, digest_pieces, digest_used};
 use crate::cli::VerifyArgs;
@@ -36,7 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         .target
         .canonicalize()
         .is_ok_and(|path| written.is_some_and(|entry| Path::new(&entry.device) == path));
-    let found = Found::open(context, &workspace.cache, &args.target)?;
+    let found = Found::open(context, &workspace.cache, &args.target, was_flashed)?;
     let is_card = was_flashed || target::is_card(&args.target, on.layout.disk.len)?;
     let expected = if matches!(found, Found::Plain) && is_card {
         expect_card(context, &workspace, on, card)?
@@ -44,7 +45,8 @@ pub(super) fn run(context: &mut Context<'_>, args: &VerifyArgs) -> Result<ExitCo
         let digests = on
             .base
             .digests(&workspace.cache, &context.progress, &context.interrupt)?;
-        Expected::new(&on.base, &digests.chunks, &card.overlay)?
+        Expected::new(&on.base, &digests.chunks, &card.overlay)
+            .with_context(|| on.base.name().to_owned())?
     };
     let comparison = Comparison {
         outcome: compare(context, &args.target, found, (on, card), &expected)?,
@@ -88,8 +90,18 @@ fn compare(
         base: &on.base,
         overlay: &card.overlay,
     };
-    let differences = difference::find((target, &*image), &planned, &on.layout, expected, &chunks)?;
-    Ok(Outcome::Different(differences))
+    let search = Search {
+        path: target,
+        image: &*image,
+        base: on.base.name(),
+        planned: &planned,
+        layout: &on.layout,
+        expected,
+        task: &card.node.hostname,
+        sink: &context.progress,
+        interrupt: &context.interrupt,
+    };
+    Ok(Outcome::Different(search.run(&chunks)?))
 }
 
 /// Reads the base once for what the used blocks of a card must be.
@@ -99,7 +111,8 @@ fn expect_card(
     on: &OpenBase,
     card: &Card,
 ) -> Result<Expected> {
-    let used = Maps::new(on, false, &context.progress)?.of_card(&card.overlay)?;
+    let used =
+        Maps::new(on, false, &context.progress, &context.interrupt)?.of_card(&card.overlay)?;
     let mut digests = BTreeMap::new();
     let mut put = |offset: u64, base: &[u8], whole: &Sha256Digest| {
         let len = base.len() as u64;

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::target::Damage;
-use crate::base::Format;
+use crate::base::{Format, read_format};
 use crate::commands::Context;
 use crate::commands::difference::{Differences, MAX_REGIONS};
 use crate::exit::ExitCode;
@@ -60,6 +60,12 @@ impl Damage {
     }
 }
 
+/// How the bytes of a card are compressed, if they are.
+fn packed_format(card: &Path) -> Option<Format> {
+    let format = read_format(&fs::File::open(card).ok()?).ok()?;
+    (format != Format::Raw).then_some(format)
+}
+
 impl Comparison<'_> {
     pub(super) fn show(&self, context: &mut Context<'_>) -> Result<()> {
         let (name, target) = (&self.name, self.target.display());
@@ -104,6 +110,14 @@ impl Comparison<'_> {
             context.out,
             "{target} differs from what is planned for {name}:"
         )?;
+        if self.expected.is_of_card()
+            && let Some(format) = packed_format(self.target)
+        {
+            writeln!(
+                context.out,
+                "  it begins as {format} does: was a compressed image written to it without unpacking it?"
+            )?;
+        }
         for file in &found.files {
             writeln!(context.out, "  {file}")?;
         }

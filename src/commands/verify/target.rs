@@ -37,12 +37,19 @@ pub(super) struct Damage {
 
 impl Found {
     /// Reads all of the image, if it is compressed; what is remembered of it counts for
-    /// nothing.
-    pub(super) fn open(context: &Context<'_>, cache: &Cache, target: &Path) -> Result<Self> {
+    /// nothing. Of a card the bytes count as they are, however they begin.
+    pub(super) fn open(
+        context: &Context<'_>,
+        cache: &Cache,
+        target: &Path,
+        was_flashed: bool,
+    ) -> Result<Self> {
         let failed = || format!("reading {}", target.display());
         let file = fs::File::open(target).with_context(failed)?;
+        let kind = file.metadata().with_context(failed)?.file_type();
         let format = read_format(&file).with_context(failed)?;
-        if format == Format::Raw {
+        // Nothing boots from a card that an image was written to without unpacking it.
+        if format == Format::Raw || was_flashed || kind.is_block_device() {
             return Ok(Self::Plain);
         }
         match Base::open_afresh(target, cache, &context.progress, &context.interrupt) {

@@ -82,6 +82,21 @@ fn partitions_are_read_from_both_kinds_of_table() {
 }
 
 #[test]
+fn only_what_a_pi_boots_from_is_told_as_the_boot_partition() {
+    if !has_tools(&["sfdisk"]) {
+        return;
+    }
+    let data = MBR.replace("type=83", "type=b");
+    let disk = Disk::read(&sfdisk(&data)).unwrap();
+    assert!(disk.partitions.iter().all(Partition::is_fat_type));
+    let place = |offset| disk.place_of(offset, 2);
+    assert_eq!(place(2048 * 512), "partition 1");
+    assert_eq!(place(8192 * 512), "partition 2, the boot partition");
+    assert_eq!(place(511), "the partition table");
+    assert_eq!(place(512), "outside the partitions");
+}
+
+#[test]
 fn partition_tables_that_contradict_themselves_are_refused() {
     if !has_tools(&["sfdisk"]) {
         return;

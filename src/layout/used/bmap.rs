@@ -9,6 +9,7 @@ use sha1::Digest as _;
 
 use super::{MIN_GAP, UsedMap};
 use crate::base::{CHUNK_LEN, ReadAt, Sha256Digest};
+use crate::layout::disk::SECTOR_LEN;
 
 /// A longer file would list more than a hundred thousand ranges.
 const MAX_LEN: usize = 16 << 20;
@@ -23,22 +24,34 @@ pub struct Bmap {
 }
 
 impl Bmap {
-    /// Whether the ranges that lie in one of `within` have digests, and `source`
-    /// the bytes that they were made of.
+    /// Whether the map may be believed about `within`: it has ranges in each of these and
+    /// over the partition table, these have digests, and `source` the bytes that they were
+    /// made of. `go_on` is asked before each chunk.
     ///
     /// # Errors
-    /// Where the source cannot be read.
-    pub fn agrees(&self, source: &dyn ReadAt, within: &[Range<u64>]) -> io::Result<bool> {
-        let overlap = |one: &Range<u64>| {
-            within
-                .iter()
-                .any(|w| one.start < w.end && w.start < one.end)
+    /// Where the source cannot be read, and what `go_on` says.
+    pub fn agrees<E: From<io::Error>>(
+        &self,
+        source: &dyn ReadAt,
+        within: &[Range<u64>],
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let table = 0..SECTOR_LEN;
+        let places = || within.iter().chain([&table]);
+        let overlap = |one: &BmapRange, place: &Range<u64>| {
+            one.range.start < place.end && place.start < one.range.end
         };
-        for BmapRange { range, sha256 } in self.ranges.iter().filter(|one| overlap(&one.range)) {
+        // Where a map lists nothing, there is nothing either to know it by.
+        if !places().all(|place| self.ranges.iter().any(|one| overlap(one, place))) {
+            return Ok(false);
+        }
+        let counts = |one: &&BmapRange| places().any(|place| overlap(one, place));
+        for BmapRange { range, sha256 } in self.ranges.iter().filter(counts) {
             let mut hasher = sha2::Sha256::new();
             let mut buf = vec![0; CHUNK_LEN];
             let mut at = range.start;
             while at < range.end {
+                go_on()?;
                 // At most a chunk.
                 let len = usize::try_from(range.end - at).map_or(CHUNK_LEN, |n| n.min(CHUNK_LEN));
                 source.read_exact_at(&mut buf[..len], at)?;

@@ -133,6 +133,7 @@ impl Bench {
         Flash {
             base: &self.base,
             disk: &self.disk,
+            boot: 1,
             used: &self.used,
             cache: &self.cache,
             verify: true,

@@ -1,11 +1,12 @@
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{check, gaps};
-use crate::base::Sha256Digest;
 use crate::base::testing::{has_tools, run};
-use crate::layout::used::{Bmap, BmapError, UsedMap};
+use crate::base::{MemBase, ReadAt as _, Sha256Digest};
+use crate::layout::used::{Bmap, BmapError, BmapRange, UsedMap};
 
 /// An image with holes and what bmaptool says of it.
 fn bmap(dir: &Path) -> (PathBuf, String) {
@@ -133,4 +134,58 @@ fn block_maps_that_contradict_themselves_are_refused() {
     assert!(old_bmap(100, &deep).is_err());
     assert!(UsedMap::parse_bmap(b"", 0).is_err());
     assert!(UsedMap::parse_bmap(&[0xff; 9], 0).is_err());
+}
+
+#[test]
+fn a_block_map_is_believed_where_it_lists_something_to_know_it_by() {
+    let source = MemBase((0u8..=255).cycle().take(100 * 4096).collect());
+    let block = |n: u64| n * 4096..(n + 1) * 4096;
+    let sound = |n: u64| BmapRange {
+        range: block(n),
+        sha256: Some(Sha256Digest::of(&source.0[..4096])),
+    };
+    let bogus = |n: u64| BmapRange {
+        sha256: Some(Sha256Digest::of(b"")),
+        ..sound(n)
+    };
+    let unknown = [
+        block(20).start..block(30).end,
+        block(40).start..block(50).end,
+    ];
+    let agrees = |ranges: Vec<BmapRange>| {
+        let used = UsedMap::whole(source.len());
+        let go_on = || Ok::<(), io::Error>(());
+        let map = Bmap { used, ranges };
+        map.agrees(&source, &unknown, go_on).unwrap()
+    };
+    assert!(agrees(vec![sound(0), sound(25), sound(50)]));
+    // What it says of other places is not asked for.
+    assert!(agrees(vec![sound(0), bogus(10), sound(25), sound(50)]));
+    assert!(!agrees(Vec::new()));
+    assert!(!agrees(vec![sound(0), sound(10)]));
+    assert!(!agrees(vec![sound(0), sound(25), sound(51)]));
+    assert!(!agrees(vec![sound(25), sound(50)]));
+    assert!(!agrees(vec![bogus(0), sound(25), sound(50)]));
+    assert!(!agrees(vec![sound(0), sound(25), bogus(50)]));
+    let nameless = BmapRange {
+        sha256: None,
+        ..sound(50)
+    };
+    assert!(!agrees(vec![sound(0), sound(25), nameless]));
+}
+
+#[test]
+fn a_check_of_a_block_map_can_be_ended() {
+    let source = MemBase(vec![0; 4096]);
+    let ranges = vec![BmapRange {
+        range: 0..4096,
+        sha256: Some(Sha256Digest::of(&source.0)),
+    }];
+    let map = Bmap {
+        used: UsedMap::whole(4096),
+        ranges,
+    };
+    let stop = || Err(io::Error::other("enough"));
+    let error = map.agrees(&source, &[], stop).unwrap_err();
+    assert_eq!(error.to_string(), "enough");
 }
