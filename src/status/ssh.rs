@@ -33,18 +33,19 @@ pub(super) fn ask(
     fs::write(&known, format!("{} {}\n", wanted.hostname, wanted.host_key))?;
     let mut text = format!(
         "Host *\n HostName {}\n Port 22\n User {}\n HostKeyAlias {}\n UserKnownHostsFile {}\n \
-         GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n BatchMode yes\n \
-         LogLevel DEBUG1\n \
+         GlobalKnownHostsFile /dev/null\n CheckHostIP no\n StrictHostKeyChecking yes\n \
+         BatchMode yes\n LogLevel DEBUG1\n \
          ConnectTimeout {}\n ServerAliveInterval 5\n UpdateHostKeys no\n ForwardAgent no\n \
          ClearAllForwardings yes\n",
         route.address,
         wanted.user,
         wanted.hostname,
-        quoted(&known),
+        quoted(&known).map_err(io::Error::other)?,
         CONNECT_PATIENCE.as_secs(),
     );
     if let Some(path) = &wanted.identity_file {
-        text.push_str(&format!(" IdentityFile {}\n", quoted(path)));
+        let path = quoted(path).map_err(io::Error::other)?;
+        text.push_str(&format!(" IdentityFile {path}\n"));
     }
     fs::write(&config, text)?;
     let mut ssh = Command::new("ssh");

@@ -12,7 +12,7 @@ use super::{Context, Usage};
 use crate::cli::StatusArgs;
 use crate::cluster::{HostKey, Node};
 use crate::exit::ExitCode;
-use crate::handover::ssh::public_key;
+use crate::handover::ssh::{public_key, quoted};
 use crate::status::{self, Options, Outcome, State, Wanted, Watcher};
 use crate::ui::board::Board;
 use crate::ui::progress::Verbosity;
@@ -21,6 +21,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
     let workspace = Workspace::open_unasked(context)?;
     let nodes = targets(&workspace, &args.nodes)?;
     let login_key = workspace.login_key()?;
+    if let Some(key) = &login_key {
+        quoted(key).map_err(|error| Usage(error.to_string()))?;
+    }
     let want = |(node, given): &(Node, Option<String>)| {
         wanted(&workspace, node, given.clone(), login_key.clone())
     };
