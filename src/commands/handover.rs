@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::Context;
 use super::workspace::{Workspace, write_whole};
+use super::{Context, Usage};
 use crate::cli::HandoverArgs;
 use crate::cluster::identity::IdentityError;
 use crate::cluster::{HostKey, Record};
 use crate::exit::ExitCode;
+use crate::handover::ssh::UntoldPath;
 use crate::handover::{FILES, Handover, Host};
+use crate::report::event::{Event, Sink as _};
 use crate::whole::{self, folder_of};
 
 /// Where the hand-over lies, and what is new in it.
@@ -24,6 +26,8 @@ pub(super) struct Written {
     /// Each file, and whether its contents changed.
     files: Vec<(&'static str, bool)>,
     removed: Vec<&'static str>,
+    /// Why there is no `ssh_config`.
+    untold: Option<UntoldPath>,
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<ExitCode> {
@@ -39,7 +43,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
             "removed": written.removed,
         });
         context.print_json(&report)?;
-        return Ok(ExitCode::Done);
+        return written.done();
     }
     for (file, changed) in &written.files {
         let state = if *changed { "written  " } else { "unchanged" };
@@ -47,6 +51,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
     }
     for file in &written.removed {
         context.tell(format_args!("removed    {}", folder.join(file).display()))?;
+    }
+    if written.untold.is_some() {
+        return written.done();
     }
     let Some(first) = workspace.cluster.nodes.first() else {
         return Ok(ExitCode::Done);
@@ -60,9 +67,29 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
     Ok(ExitCode::Done)
 }
 
+impl Written {
+    fn done(self) -> Result<ExitCode> {
+        match self.untold {
+            Some(problem) => Err(Usage(format!("no ssh_config was made: {problem}")).into()),
+            None => Ok(ExitCode::Done),
+        }
+    }
+}
+
+/// Writes the hand-over beside something else, which counts also where there cannot be
+/// an `ssh_config`; returns its folder.
+pub(super) fn write_beside(context: &Context<'_>, workspace: &Workspace) -> Result<PathBuf> {
+    let written = write(workspace)?;
+    if let Some(problem) = &written.untold {
+        let message = format!("no ssh_config was made: {problem}");
+        context.progress.send(Event::Noticed { message: &message });
+    }
+    Ok(written.folder)
+}
+
 /// Writes the hand-over for all nodes of the cluster. What is there already and
 /// is right is left alone, so that its time tells when it changed.
-pub(super) fn write(workspace: &Workspace) -> Result<Written> {
+fn write(workspace: &Workspace) -> Result<Written> {
     let folder = workspace.dir.join("handover");
     whole::create_dir_all(&folder, 0o777)
         .with_context(|| format!("creating {}", folder.display()))?;
@@ -95,6 +122,7 @@ pub(super) fn write(workspace: &Workspace) -> Result<Written> {
         }
     }
     Ok(Written {
+        untold: handover.ssh_config().err(),
         folder,
         files,
         removed,
@@ -118,6 +146,16 @@ fn hosts<'w>(workspace: &'w Workspace, record: &'w Record) -> Result<Vec<Host<'w
         Ok(Host::new(node, key, record.card(node.number)))
     };
     workspace.cluster.nodes.iter().map(host).collect()
+}
+
+/// How to log in with what lies in `folder`, as a further line; nothing where it does
+/// not say how.
+pub(super) fn login(folder: &Path, hostname: &str) -> String {
+    let config = folder.join("ssh_config");
+    match config.exists() {
+        true => format!("\n  ssh -F {} {hostname}", crate::card::shell_word(&config)),
+        false => String::new(),
+    }
 }
 
 /// Takes away what no longer applies; whether it was there.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use secrecy::SecretString;
 
 use super::Context;
 use super::bases::{self, Bases};
 use crate::base::Cache;
 use crate::cluster::identity::IdentityError;
 use crate::cluster::manifest::StandIn;
-use crate::cluster::{Ask, Cluster, ClusterKey, Identity, Node, NodeSet, Record};
+use crate::cluster::{Ask, Cluster, ClusterKey, Identity, Node, NodeSet, Record, public_half};
+use crate::handover::ssh::public_key;
 use crate::layout::Mechanism;
 use crate::plan::{self, Order, Plan, PlanError};
 use crate::provision::Templates;
@@ -167,10 +170,31 @@ impl Workspace {
         plan::make(&self.cluster.name, &bases.list, orders, &self.templates)
     }
 
-    /// The private key that `init` made for who has none.
+    /// The private key that `init` made for who has none, if the nodes let it in: where
+    /// one is named, ssh leaves the user's own keys alone.
     pub(super) fn login_key(&self) -> Result<Option<PathBuf>> {
         let path = self.dir.join(LOGIN_KEY);
-        Ok(path.exists().then(|| path.canonicalize()).transpose()?)
+        if !path.exists() {
+            return Ok(None);
+        }
+        let public = self.dir.join(format!("{LOGIN_KEY}.pub"));
+        let public = match fs::read_to_string(&public) {
+            Ok(text) => public_key(&text),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let reading = || format!("reading {}", path.display());
+                let text = SecretString::from(fs::read_to_string(&path).with_context(reading)?);
+                public_key(&public_half(&text).with_context(reading)?)
+            }
+            Err(error) => return Err(error).context(public.display().to_string()),
+        };
+        let lets_in = |line: &String| {
+            // Options stand before it, and a comment behind.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.windows(2).any(|pair| pair.join(" ") == public)
+        };
+        let mut users = self.cluster.nodes.iter().map(|node| &node.user);
+        let is_used = users.any(|user| user.authorized_keys.iter().any(lets_in));
+        Ok(is_used.then(|| path.canonicalize()).transpose()?)
     }
 }
 

@@ -6,16 +6,30 @@ use crate::status::{Reach, up, what_ssh_said};
 /// as the answer of Prometheus.
 ///
 /// # Panics
-/// Where a node is let in whose key ssh did not call known, or something would steer
-/// a terminal.
+/// Where a node is let in whose key ssh did not call known in words of its own, a key
+/// is named that ssh has not shown, or something would steer a terminal.
 pub(super) fn answers(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     drop(up(&text));
     let (stdout, stderr) = text.split_once('\0').unwrap_or((&text, ""));
+    // What the other side has sent begins there.
+    let starts = [
+        "debug1: ssh_exchange_identification: ",
+        "debug1: Remote: ",
+        "Received disconnect from ",
+        "Unable to negotiate with ",
+    ];
+    let lines = stderr.split_inclusive('\n');
+    let is_own = |line: &&str| !starts.iter().any(|start| line.starts_with(start));
+    let own: String = lines.take_while(is_own).collect();
     for code in [Some(0), Some(255), None] {
         let (reach, told) = what_ssh_said(code, stdout, stderr);
-        let is_known = stderr.contains("is known and matches");
-        assert!(is_known || !matches!(reach, Reach::In | Reach::LockedOut(_)));
+        let is_itself = own.contains("is known and matches") && own.contains("NEWKEYS received");
+        assert!(is_itself || !matches!(reach, Reach::In | Reach::LockedOut(_)));
+        if let Reach::Impostor(Some(key)) = &reach {
+            let is_shown = |word: &str| word.replace(char::is_control, "\u{fffd}") == *key;
+            assert!(own.split_whitespace().any(is_shown), "{key:?}");
+        }
         assert_eq!(told.is_some(), reach == Reach::In);
         let said = match &reach {
             Reach::NoAddress(text) | Reach::NotYet(text) | Reach::LockedOut(text) => text.clone(),

@@ -159,23 +159,30 @@ fn describe_card(card: &CardEntry) -> String {
 }
 
 impl Handover<'_> {
-    /// Every file, by its path within the folder.
+    /// `ssh_config`.
+    ///
+    /// # Errors
+    /// Where ssh could not be told where the files lie.
+    pub fn ssh_config(&self) -> Result<String, ssh::UntoldPath> {
+        ssh::ssh_config(&self.hosts, self.folder, self.identity_file)
+    }
+
+    /// Every file that can be made, by its path within the folder: without
+    /// [`Self::ssh_config`] where that is an error.
     ///
     /// # Errors
     /// Where a template, or one that replaces it, fails, and where a name is too
     /// long for a label.
     pub fn files(&self, templates: &Templates) -> Result<Vec<ConfigFile>, PageError> {
         let text = |path, text| ConfigFile { path, text };
-        let mut files = vec![
-            text("known_hosts", ssh::known_hosts(&self.hosts)),
-            text(
-                "ssh_config",
-                ssh::ssh_config(&self.hosts, self.folder, self.identity_file),
-            ),
+        let mut files = vec![text("known_hosts", ssh::known_hosts(&self.hosts))];
+        let config = self.ssh_config().ok();
+        files.extend(config.map(|config| text("ssh_config", config)));
+        files.extend([
             text("inventory.yml", ansible::inventory(self, templates)?),
             text("hosts", names::hosts(self, templates)?),
             text("dnsmasq.conf", names::dnsmasq(self, templates)?),
-        ];
+        ]);
         if let Some(all) = &self.cluster.monitoring {
             files.extend(monitoring::container_files(all, false, templates)?);
         }

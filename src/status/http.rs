@@ -45,12 +45,33 @@ pub(super) fn scraped(agent: &Agent, address: IpAddr) -> Result<BTreeMap<String,
 
 /// Whether Grafana is up.
 pub(super) fn grafana(agent: &Agent, address: IpAddr) -> Result<(), String> {
-    get(agent, address, GRAFANA_PORT, "api/health").map(drop)
+    let text = get(agent, address, GRAFANA_PORT, "api/health")?;
+    match is_grafana(&text) {
+        true => Ok(()),
+        false => Err(format!("what answers at port {GRAFANA_PORT} is no Grafana")),
+    }
+}
+
+/// By what it says of its health.
+fn is_grafana(text: &str) -> bool {
+    let health: Option<Health> = serde_json::from_str(text).ok();
+    health.is_some_and(|health| !health.database.is_empty())
+}
+
+#[derive(Deserialize)]
+struct Health {
+    database: String,
 }
 
 fn get(agent: &Agent, address: IpAddr, port: u16, path: &str) -> Result<String, String> {
     let url = format!("http://{}/{path}", SocketAddr::from((address, port)));
     let mut answer = agent.get(&url).call().map_err(|error| in_words(&error))?;
+    if answer.status() != 200 {
+        return Err(format!(
+            "its answer is HTTP status {}",
+            answer.status().as_u16()
+        ));
+    }
     let body = answer.body_mut().with_config().limit(MAX_LEN);
     body.read_to_string().map_err(|error| in_words(&error))
 }
@@ -100,7 +121,7 @@ pub(crate) fn up(text: &str) -> Option<BTreeMap<String, bool>> {
 
 #[cfg(test)]
 mod tests {
-    use super::up;
+    use super::{is_grafana, up};
 
     #[test]
     fn prometheus_says_whom_it_reaches() {
@@ -113,5 +134,14 @@ mod tests {
         assert_eq!(all.get("b"), Some(&false));
         assert_eq!(all.len(), 2);
         assert_eq!(up("<html>"), None);
+    }
+
+    #[test]
+    fn grafana_is_known_by_its_health() {
+        let health = r#"{"commit":"0","database":"ok","version":"11.0.0"}"#;
+        assert!(is_grafana(health));
+        for other in ["", "<html>", "{}", r#"{"status":"ok"}"#, "[]"] {
+            assert!(!is_grafana(other), "{other}");
+        }
     }
 }

@@ -33,18 +33,19 @@ pub(super) fn ask(
     fs::write(&known, format!("{} {}\n", wanted.hostname, wanted.host_key))?;
     let mut text = format!(
         "Host *\n HostName {}\n Port 22\n User {}\n HostKeyAlias {}\n UserKnownHostsFile {}\n \
-         GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n BatchMode yes\n \
-         LogLevel DEBUG1\n \
+         GlobalKnownHostsFile /dev/null\n CheckHostIP no\n StrictHostKeyChecking yes\n \
+         BatchMode yes\n LogLevel DEBUG1\n \
          ConnectTimeout {}\n ServerAliveInterval 5\n UpdateHostKeys no\n ForwardAgent no\n \
          ClearAllForwardings yes\n",
         route.address,
         wanted.user,
         wanted.hostname,
-        quoted(&known),
+        quoted(&known).map_err(io::Error::other)?,
         CONNECT_PATIENCE.as_secs(),
     );
     if let Some(path) = &wanted.identity_file {
-        text.push_str(&format!(" IdentityFile {}\n", quoted(path)));
+        let path = quoted(path).map_err(io::Error::other)?;
+        text.push_str(&format!(" IdentityFile {path}\n"));
     }
     fs::write(&config, text)?;
     let mut ssh = Command::new("ssh");
@@ -110,17 +111,27 @@ fn read(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// How lines begin of which the other side has chosen the rest, line feeds and all,
+/// before it has shown who it is: greetings, debug messages, farewells, and lists of algorithms.
+/// What follows may look like words of ssh.
+const FOREIGN: [&str; 4] = [
+    // A greeting, in which OpenSSH 7.9 makes a line feed of a carriage return.
+    "debug1: ssh_exchange_identification: ",
+    "debug1: Remote: ",
+    "Received disconnect from ",
+    "Unable to negotiate with ",
+];
+
 impl Said {
     /// What it means, by the words of OpenSSH 7.9 to 10. A server can send text of
     /// its choice before its key is checked, and a node can write to standard error:
-    /// each counts only where ssh has said that the key is the known one, or not.
+    /// each counts only where ssh has said before that the key is the known one, and
+    /// that the node has it.
     fn judge(&self) -> (Reach, Option<Told>) {
-        let is_known = |line: &str| {
-            line.starts_with("debug1: Host '") && line.contains("is known and matches")
-        };
         let has = |text: &str| self.stderr.contains(text);
         let last = self.last_line();
-        if !self.stderr.lines().any(is_known) {
+        if !self.is_itself() {
+            // Anybody may say so too, which only makes it louder.
             let is_other = has("REMOTE HOST IDENTIFICATION HAS CHANGED")
                 || has("Host key verification failed");
             return match is_other {
@@ -139,10 +150,26 @@ impl Said {
         }
     }
 
+    /// What is certainly in the words of ssh.
+    fn own_lines(&self) -> impl Iterator<Item = &str> {
+        let is_own = |line: &&str| !FOREIGN.iter().any(|start| line.starts_with(start));
+        self.stderr.lines().take_while(is_own)
+    }
+
+    /// Whether the key was the known one, and the keys for the connection were taken
+    /// into use: ssh checks the signature between the two.
+    fn is_itself(&self) -> bool {
+        let is_known = |line: &str| {
+            line.starts_with("debug1: Host '") && line.contains("is known and matches")
+        };
+        let mut lines = self.own_lines();
+        lines.any(is_known) && lines.any(|line| line == "debug1: SSH2_MSG_NEWKEYS received")
+    }
+
     /// The fingerprint of the key that was shown. Not by the warning, which tells it
     /// for some kinds of keys only.
     fn offered(&self) -> Option<String> {
-        let mut lines = self.stderr.lines();
+        let mut lines = self.own_lines();
         let shown = lines.find_map(|line| line.strip_prefix("debug1: Server host key: "))?;
         let mut words = shown.split_whitespace();
         words
@@ -206,7 +233,8 @@ mod tests {
         let unknown = "No RSA host key is known for a and you have requested strict checking.\n\
                        Host key verification failed.\n";
         assert_eq!(said(255, "", unknown), Reach::Impostor(None));
-        let known = "debug1: Host 'pi0' is known and matches the ED25519 host key.\n";
+        let known = "debug1: Host 'pi0' is known and matches the ED25519 host key.\n\
+                     debug1: SSH2_MSG_NEWKEYS sent\ndebug1: SSH2_MSG_NEWKEYS received\n";
         for denied in [
             "pi@10.0.0.7: Permission denied (publickey).",
             "Received disconnect from 10.0.0.7 port 22:2: Too many authentication failures",
@@ -234,5 +262,54 @@ mod tests {
         assert_eq!(said(0, "hostname a\nend -\n", known), Reach::In);
         // A connection that broke off has told nothing.
         assert!(matches!(said(255, "hostname a\n", ""), Reach::NotYet(_)));
+    }
+
+    /// What a stranger sends before it has shown who it is comes with its line feeds.
+    #[test]
+    fn a_stranger_cannot_speak_for_ssh() {
+        let known = "debug1: Host 'pi0' is known and matches the ED25519 host key.\n";
+        let taken = "debug1: SSH2_MSG_NEWKEYS received\n";
+        let denied = "pi@10.0.0.7: Permission denied (publickey).\n";
+        let refused = "Host key verification failed.\n";
+        let farewell = "Received disconnect from 10.0.0.7 port 22:11: x\n";
+        let remote = "debug1: Remote: x\n";
+        let offer = "Unable to negotiate with 10.0.0.7 port 22: no matching host key type found. \
+                     Their offer: x\n";
+        let greeting = "debug1: ssh_exchange_identification: x\n";
+        for start in [farewell, remote, offer, greeting] {
+            let stderr = format!("{start}{known}{taken}{denied}");
+            assert!(
+                matches!(said(255, "", &stderr), Reach::NotYet(_)),
+                "{stderr}"
+            );
+            assert!(matches!(
+                said(0, "hostname a\nend -\n", &stderr),
+                Reach::NotYet(_)
+            ));
+        }
+        // A key that is another's after all.
+        let stderr = format!("{remote}{known}{taken}{refused}");
+        assert_eq!(said(255, "", &stderr), Reach::Impostor(None));
+        // The node's public key, without its private half.
+        for forged in [
+            format!("{remote}{denied}{known}"),
+            format!("{known}{remote}{denied}"),
+            format!("{known}{remote}{taken}{denied}"),
+        ] {
+            assert!(
+                matches!(said(255, "", &forged), Reach::NotYet(_)),
+                "{forged}"
+            );
+        }
+        let shown = |key| format!("debug1: Server host key: ssh-ed25519 SHA256:{key}\n");
+        let (other, own) = (shown("other"), shown("own"));
+        let stderr = format!("{remote}{other}{own}{refused}");
+        assert_eq!(said(255, "", &stderr), Reach::Impostor(None));
+        let stderr = format!("{own}{remote}{other}{refused}");
+        let key = Some("SHA256:own".to_owned());
+        assert_eq!(said(255, "", &stderr), Reach::Impostor(key));
+        // Once it has shown that it is itself, the node may say what it likes.
+        let stderr = format!("{known}{taken}{remote}{refused}");
+        assert_eq!(said(0, "hostname a\nend -\n", &stderr), Reach::In);
     }
 }

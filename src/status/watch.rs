@@ -73,6 +73,18 @@ pub struct Outcome {
     pub nodes: Vec<(Found, State)>,
     /// The monitoring host's view.
     pub watch: Watch,
+    /// The monitoring host itself, if there is one.
+    pub host: Option<(Found, State)>,
+}
+
+impl Outcome {
+    /// Whether another machine is where the monitoring host should be, so that nobody
+    /// can say what that sees.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let is_other = |(_, state): &(Found, State)| matches!(state, State::Impostor(_));
+        self.host.as_ref().is_some_and(is_other)
+    }
 }
 
 enum Task {
@@ -185,16 +197,24 @@ impl<'a> Round<'a> {
                 self.due.push((Instant::now(), Task::Watcher(route)));
             }
             None if is_watcher && !self.is_watching => {
-                let unreached = Err("the node itself was not reached".to_owned());
-                let watch = Watch {
-                    prometheus: Some(unreached),
-                    ..Watch::default()
-                };
-                self.hear_watch(watch, changed);
+                self.hear_watch(self.unreached(index), changed);
             }
             _ => {}
         }
         self.tell(index, changed);
+    }
+
+    /// The word of the monitoring host, which does not let us in.
+    fn unreached(&self, index: usize) -> Watch {
+        let why = self.state(index).map(|(_, state)| state.detail());
+        let why = why.unwrap_or_default();
+        let why = format!("the node itself was not reached: {why}");
+        let has_grafana = self.options.watcher.is_some_and(|host| host.grafana);
+        Watch {
+            grafana: has_grafana.then(|| Err(why.clone())),
+            prometheus: Some(Err(why)),
+            at: None,
+        }
     }
 
     fn hear_watch(&mut self, watch: Watch, changed: &mut Changed<'_>) {
@@ -240,6 +260,7 @@ impl<'a> Round<'a> {
             prometheus: Some(Ok(up)),
             ..
         }) = &self.watch
+            && wanted.exporter
         {
             found.scraped = Some(up.get(&wanted.hostname).copied().unwrap_or(false));
         }
@@ -270,14 +291,22 @@ impl<'a> Round<'a> {
 
     /// Whether nothing will change any more.
     fn is_over(&self) -> bool {
+        // What a host sees that does not let us in, and never will, nobody can say.
+        let is_asked = self.watch.as_ref().is_some_and(|watch| watch.at.is_some());
+        let host = self.options.watcher.filter(|_| !is_asked);
+        if host.is_some_and(|host| self.is_settled(host.index)) {
+            return (0..self.options.shown).all(|index| self.is_settled(index));
+        }
         let is_final = |index| self.state(index).is_some_and(|(_, state)| state.is_final());
         (0..self.options.shown).all(is_final) && self.watch.as_ref().is_none_or(Watch::is_well)
     }
 
     fn finish(self) -> Outcome {
         let nodes = (0..self.options.shown).filter_map(|index| self.state(index));
+        let host = self.options.watcher.map(|host| host.index);
         Outcome {
             nodes: nodes.collect(),
+            host: host.and_then(|index| self.state(index)),
             watch: self.watch.unwrap_or_default(),
         }
     }

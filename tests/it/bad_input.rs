@@ -224,6 +224,9 @@ fn names_that_are_not_utf_8_are_paths_like_any_other() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no ssh_config was made"), "{said}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("ssh -F"));
     let output = scratch
         .command(&["inspect"])
         .arg(dir.join("images/raspberrypi0.img"))

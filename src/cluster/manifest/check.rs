@@ -33,6 +33,25 @@ pub(super) fn hostname(name: &str) -> Result<(), Complaint> {
     )
 }
 
+/// A hostname that no tool which is told of the node takes for something else.
+pub(super) fn node_name(name: &str) -> Result<(), Complaint> {
+    hostname(name)?;
+    let lower = name.to_ascii_lowercase();
+    let is_time = lower.strip_suffix(['s', 'm', 'h', 'd', 'w']);
+    let is_time = is_time
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let taken_for = match lower.as_str() {
+        "all" | "ungrouped" => "Ansible has a group of that name",
+        "ignore" | "infinite" => "dnsmasq has a keyword of that name",
+        _ if is_time => "dnsmasq takes it for the time of a lease",
+        _ => return Ok(()),
+    };
+    complain(
+        format!("`{name}` cannot be a node: {taken_for}"),
+        "choose another hostname",
+    )
+}
+
 /// Labels of hostnames, separated by dots.
 pub(super) fn domain(name: &str) -> Result<(), Complaint> {
     if name.len() <= 253 && name.split('.').all(|label| hostname(label).is_ok()) {

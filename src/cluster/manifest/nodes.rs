@@ -204,7 +204,7 @@ impl Taken {
             return None;
         }
         let name = frame.hostname.with(name);
-        let good = judge(section, &name, check::hostname(&name.value));
+        let good = judge(section, &name, check::node_name(&name.value));
         self.template_is_wrong = good.is_none();
         good.map(|()| name)
     }

@@ -67,7 +67,7 @@ fn read_override(
     shared: &Shared,
     files: &Files,
 ) -> Override {
-    let hostname = checked(section, "hostname", check::hostname);
+    let hostname = checked(section, "hostname", check::node_name);
     let board = section.string("board").and_then(|text| {
         let complaint = |_| {
             let names: Vec<&str> = Board::all().map(Board::name).collect();

@@ -66,7 +66,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     }
     whole::create_dir_all(&out, 0o777).with_context(|| format!("creating {}", out.display()))?;
     let (fates, mut codes) = build_all(context, &workspace, &plan, (args, compression));
-    let handover = handover::write(&workspace).map(|written| written.folder);
+    let handover = handover::write_beside(context, &workspace);
     let how = (args, compression);
     let beside = write_beside(context, &workspace, &plan, how, &fates, &out);
     let errors = [handover.as_ref().err(), beside.as_ref().err()];
@@ -98,12 +98,11 @@ pub(super) fn run(context: &mut Context<'_>, args: &BuildArgs) -> Result<ExitCod
     Ok(code)
 }
 
-fn tell_next(context: &mut Context<'_>, plan: &Plan<'_>, handover: &Path) -> Result<()> {
+fn tell_next(context: &mut Context<'_>, plan: &Plan<'_>, folder: &Path) -> Result<()> {
     let first = &plan.cards[0].node.hostname;
     context.tell(format_args!(
-        "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m\n  \
-         ssh -F {} {first}",
-        crate::card::shell_word(&handover.join("ssh_config"))
+        "\nWrite each image to its card, power the nodes on, then:\n  cardmint status --wait 10m{}",
+        handover::login(folder, first)
     ))
 }
 

@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         self.made.sort_by_key(|one| one.card);
         let codes = self.made.iter().map(Made::code);
         let code = ExitCode::merge(codes.chain(stop.as_ref().map(exit_code)));
-        let handover = handover::write(&self.workspace).map(|written| written.folder);
+        let handover = handover::write_beside(context, &self.workspace);
         // Whoever closed the pipe still gets the exit code.
         let _ = self.report(context, handover.as_deref().ok());
         for one in &self.made {
@@ -352,12 +352,12 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let handover = handover?;
+        let folder = handover?;
         if let (ExitCode::Done, false, Some(first)) = (code, self.args.json, self.made.first()) {
             let first = &self.plan.cards[first.card].node.hostname;
             let _ = context.tell(format_args!(
-                "\nPower the nodes on, then:\n  cardmint status --wait 10m\n  ssh -F {} {first}",
-                crate::card::shell_word(&handover.join("ssh_config"))
+                "\nPower the nodes on, then:\n  cardmint status --wait 10m{}",
+                handover::login(&folder, first)
             ));
         }
         Ok(code)

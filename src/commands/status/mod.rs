@@ -12,7 +12,7 @@ use super::{Context, Usage};
 use crate::cli::StatusArgs;
 use crate::cluster::{HostKey, Node};
 use crate::exit::ExitCode;
-use crate::handover::ssh::public_key;
+use crate::handover::ssh::{public_key, quoted};
 use crate::status::{self, Options, Outcome, State, Wanted, Watcher};
 use crate::ui::board::Board;
 use crate::ui::progress::Verbosity;
@@ -21,6 +21,9 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
     let workspace = Workspace::open_unasked(context)?;
     let nodes = targets(&workspace, &args.nodes)?;
     let login_key = workspace.login_key()?;
+    if let Some(key) = &login_key {
+        quoted(key).map_err(|error| Usage(error.to_string()))?;
+    }
     let want = |(node, given): &(Node, Option<String>)| {
         wanted(&workspace, node, given.clone(), login_key.clone())
     };
@@ -61,7 +64,11 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
         show::all(context.out, &options, &outcome)?;
     }
     let fingerprints = fingerprints(&workspace, &outcome)?;
-    for (wanted, (found, state)) in options.nodes.iter().zip(&outcome.nodes) {
+    let shown = options.nodes.iter().zip(&outcome.nodes);
+    // Whoever is in the place of the monitoring host matters to all nodes.
+    let host = options.watcher.filter(|host| host.index >= options.shown);
+    let host = host.and_then(|host| options.nodes.get(host.index).zip(outcome.host.as_ref()));
+    for (wanted, (found, state)) in shown.chain(host) {
         if let State::Impostor(offered) = state {
             crate::ui::complain(&show::alarm(
                 wanted,
@@ -71,7 +78,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<ExitCo
             ));
         }
     }
-    Ok(code(&outcome))
+    Ok(code(&options, &outcome))
 }
 
 /// What was typed, as nodes with their addresses.
@@ -149,7 +156,7 @@ fn monitoring_host(workspace: &Workspace) -> Option<(&Node, bool)> {
 /// Whose key each fingerprint is, where a stranger was met: cards get swapped.
 fn fingerprints(workspace: &Workspace, outcome: &Outcome) -> Result<Vec<(String, String)>> {
     let is_impostor = |(_, state): &(_, State)| matches!(state, State::Impostor(_));
-    if !outcome.nodes.iter().any(is_impostor) {
+    if !outcome.nodes.iter().chain(&outcome.host).any(is_impostor) {
         return Ok(Vec::new());
     }
     let of = |node: &Node| {
@@ -160,14 +167,20 @@ fn fingerprints(workspace: &Workspace, outcome: &Outcome) -> Result<Vec<(String,
     workspace.cluster.nodes.iter().map(of).collect()
 }
 
-fn code(outcome: &Outcome) -> ExitCode {
-    let codes = outcome.nodes.iter().map(|(_, state)| match state {
+fn code(options: &Options, outcome: &Outcome) -> ExitCode {
+    let nodes = options.nodes.iter().zip(&outcome.nodes);
+    let codes = nodes.map(|(wanted, (found, state))| match state {
         State::Ready => ExitCode::Done,
         State::Impostor(_) => ExitCode::Different,
+        // All that is the matter with it is who the monitoring host is.
+        _ if outcome.is_blind() && State::of(wanted, found, false) == State::Ready => {
+            ExitCode::Different
+        }
         _ => ExitCode::Failed,
     });
     let watch = match outcome.watch.is_well() {
         true => ExitCode::Done,
+        false if outcome.is_blind() => ExitCode::Different,
         false => ExitCode::Failed,
     };
     ExitCode::merge(codes.chain([watch]))

@@ -255,7 +255,7 @@ pub(super) fn alarm(
         ..
     } = wanted;
     let title = format!("{hostname} IS NOT WHO IT SHOULD BE!");
-    let offered_text = offered.unwrap_or("a key of another kind");
+    let offered_text = offered.unwrap_or("a key that ssh does not tell");
     let owner = fingerprints
         .iter()
         .find(|(print, _)| offered == Some(print));

@@ -106,6 +106,9 @@ fn ssh_finds_key_name_and_user_for_each_name_of_a_node() {
         fact(name, "hostkeyalias gateway");
         fact(name, "user pi");
         fact(name, "stricthostkeychecking true");
+        // No other key counts, and none is written down.
+        fact(name, "globalknownhostsfile /dev/null");
+        fact(name, "checkhostip no");
     }
     fact("gateway", "hostname 10.0.0.13");
     fact("raspberrypi2", "hostname raspberrypi2.lan");
@@ -114,6 +117,59 @@ fn ssh_finds_key_name_and_user_for_each_name_of_a_node() {
         let run = tool("ssh-keygen", &["-F", name, "-f", &known]).expect(0);
         assert!(run.stdout.contains("ssh-ed25519"), "{name}");
     }
+}
+
+/// Where a key is named, ssh does not try the user's own.
+#[test]
+fn the_key_of_the_cluster_is_named_where_the_nodes_let_it_in() {
+    let scratch = cluster(1, "");
+    let private = scratch.path("c/id_ed25519");
+    let at = private.to_str().expect("UTF-8");
+    let mut files = vec![private.clone(), scratch.path("c/id_ed25519.pub")];
+    files.iter().for_each(|path| drop(fs::remove_file(path)));
+    tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", at]).expect(0);
+    let config = |scratch: &Scratch| {
+        scratch.cardmint(&["handover"]).expect(0);
+        file(scratch, "ssh_config")
+    };
+    let public = files.pop().expect("a path");
+    let key = fs::read_to_string(&public).expect("a key");
+    let manifest = scratch.path("c/cluster.toml");
+    let text = fs::read_to_string(&manifest).expect("a manifest");
+    let (before, rest) = text.split_once("authorized_keys").expect("keys");
+    let (_, rest) = rest.split_once(']').expect("an end");
+    let with = |key: &str| format!("{before}authorized_keys = ['{key}']{rest}");
+    let other =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ a";
+    scratch.write("c/cluster.toml", with(other));
+    assert!(!config(&scratch).contains("IdentityFile"));
+    let words: Vec<&str> = key.split_whitespace().collect();
+    let used = format!("no-pty {} {} me", words[0], words[1]);
+    scratch.write("c/cluster.toml", with(&used));
+    assert!(config(&scratch).contains(&format!("IdentityFile \"{at}\"")));
+    fs::remove_file(public).expect("a file");
+    assert!(config(&scratch).contains("IdentityFile"));
+}
+
+/// In `ssh_config` they would be another path, or none.
+#[test]
+fn paths_that_ssh_cannot_be_told_are_refused() {
+    let scratch = cluster(1, "");
+    for name in ["a\"b", "a\\b", "a${HOME}b", "a\nb"] {
+        let dir = scratch.path(name);
+        fs::rename(scratch.path("c"), &dir).expect("a directory");
+        // Programs are run there.
+        fs::create_dir(scratch.path("c")).expect("a directory");
+        let at = dir.to_str().expect("UTF-8");
+        let run = scratch.cardmint(&["handover", "-C", at]).expect(2);
+        run.says(&["no ssh_config was made", "move the cluster"]);
+        let run = scratch.cardmint(&["status", "-C", at]).expect(2);
+        run.says(&["ssh_config cannot name", "move the cluster"]);
+        assert!(!dir.join("handover/ssh_config").exists(), "{name}");
+        assert!(dir.join("handover/known_hosts").exists(), "{name}");
+        fs::rename(&dir, scratch.path("c")).expect("a directory");
+    }
+    scratch.cardmint(&["handover"]).expect(0);
 }
 
 #[test]

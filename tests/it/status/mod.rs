@@ -2,6 +2,7 @@ pub(crate) mod network;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use network::Network;
 use serde_json::Value;
@@ -39,6 +40,7 @@ fn nodes_are_told_apart_by_what_is_the_matter_with_them() {
         assert!(!all.stdout.contains(secret) && !all.stderr.contains(secret));
     }
     let elsewhere = a_stranger_watches_nothing(&network);
+    a_monitoring_host_that_is_another_is_told_beside_others(&network);
     json_page::judge("status", &[report, elsewhere, no_grafana(&network)]);
     what_a_person_reads(&network);
     an_address_may_be_given(&network);
@@ -53,6 +55,8 @@ fn a_node_that_is_well(report: &Value) {
     assert_eq!(node["calls_itself"], "raspberrypi0");
     assert_eq!(node["exporter"], true);
     assert_eq!(node["scraped"], true);
+    // A node without an exporter is not Prometheus' to reach.
+    assert_eq!(state(report, "raspberrypi4")["scraped"], Value::Null);
     assert_eq!(node["report"]["ok"], true);
     assert_eq!(node["problem"], Value::Null);
     assert!(node["uptime"].as_u64().expect("seconds") > 0);
@@ -94,13 +98,32 @@ fn strangers(network: &Network, report: &Value) {
 
 /// A monitoring host that is somebody else is not asked what it sees.
 fn a_stranger_watches_nothing(network: &Network) -> Value {
-    let run = network.status(&["--json", "raspberrypi0=127.0.0.4"]);
-    let report = run.expect(1).json();
+    network.edit("docker = false", "docker = true");
+    let began = Instant::now();
+    let run = network.status(&["--json", "--wait", "2m", "raspberrypi0=127.0.0.4"]);
+    // Waiting would change nothing.
+    assert!(began.elapsed() < Duration::from_secs(60));
+    network.edit("docker = true", "docker = false");
+    let report = run.expect(4).json();
     assert_eq!(state(&report, "raspberrypi0")["state"], "wrong-identity");
     assert_eq!(report["prometheus"]["ok"], false);
-    let problem = &report["prometheus"]["problem"];
-    assert_eq!(problem, "the node itself was not reached");
+    for watcher in ["prometheus", "grafana"] {
+        assert_eq!(
+            report[watcher]["problem"],
+            "the node itself was not reached: another host key than expected"
+        );
+    }
     report
+}
+
+/// Whoever is in its place matters to nodes that only others were asked about, and is
+/// all that is the matter with one that is well.
+fn a_monitoring_host_that_is_another_is_told_beside_others(network: &Network) {
+    network.edit("host = 0", "host = 2");
+    let run = network.status(&["--wait", "1m", "raspberrypi0"]);
+    network.edit("host = 2", "host = 0");
+    run.expect(4)
+        .says(&["raspberrypi2 IS NOT WHO IT SHOULD BE!"]);
 }
 
 /// What is said of a Grafana that is not up.
