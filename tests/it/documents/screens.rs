@@ -21,8 +21,10 @@ struct Screen {
 }
 
 const FLASH: &str = "cardmint flash raspberrypi0=/dev/sda raspberrypi1=/dev/sdb --allow-fixed";
-const YES: &str = r#"[["Type (loop[0-9]+) to", "", "\\1\r"], ["Type (loop[0-9]+) to", "", ""],
-                      ["Type (loop[0-9]+) to", "", "\\1\r"], ["Overwrite these 2 cards", "", "y"]]"#;
+/// Keys are typed when the terminal is ready for them: before that, it shows them itself.
+const YES: &str = r#"[["Type (loop[0-9]+) to", "raw", "\\1\r"], ["Type (loop[0-9]+) to", "", ""],
+                      ["Type (loop[0-9]+) to", "raw", "\\1\r"],
+                      ["Overwrite these 2 cards", "raw", "y"]]"#;
 
 const SCREENS: [Screen; 6] = [
     Screen {
@@ -68,7 +70,7 @@ const SCREENS: [Screen; 6] = [
         before: "",
         shown: "cardmint replace raspberrypi2 --to /dev/sda",
         typed: "cardmint replace raspberrypi2 --to /dev/sda --allow-fixed",
-        answers: r#"[["Type (loop[0-9]+) to", "", "\\1\r"], ["Overwrite", "", "y"]]"#,
+        answers: r#"[["Type (loop[0-9]+) to", "raw", "\\1\r"], ["Overwrite", "raw", "y"]]"#,
         code: 0,
     },
     Screen {
