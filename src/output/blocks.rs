@@ -122,6 +122,10 @@ impl<'a> Blocks<'a> {
             Some((frames, origin)) => {
                 // What is copied is never decoded, so nothing else would tell.
                 build.base.check_published(&digests, build.interrupt)?;
+                // The plan was made of what lies in the cache, not of this file.
+                if build.base.is_spooled() {
+                    recode::check_base(&build)?;
+                }
                 Source::Base(frames, origin)
             }
             None => Source::Own(recode::open(&build, &digests, packing, &dir)?),

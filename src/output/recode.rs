@@ -47,6 +47,7 @@ pub(super) fn open(
         && let Ok(file) = File::open(&path)
         && let Ok(recoded) = read(file, packing, sha256)
     {
+        check_base(build)?;
         return Ok(recoded);
     }
     remove_abandoned([path.as_path()]);
@@ -61,6 +62,19 @@ pub(super) fn open(
     let text = sha256.to_string();
     whole::write_in_tidy_folder(&sum, text.as_bytes(), 0o600).map_err(unkept)?;
     read(file, packing, sha256).map_err(|source| failed(io::Error::other(source)))
+}
+
+/// Makes sure of the bytes that the plan was made of, and that patched chunks are
+/// digested from, where nothing else reads all of them.
+pub(super) fn check_base(build: &Build<'_>) -> Result<(), OutputError> {
+    let Build {
+        base,
+        cache,
+        sink,
+        interrupt,
+        ..
+    } = *build;
+    Ok(base.check_read_at_random(cache, sink, interrupt)?)
 }
 
 /// Why the cache does not take it; where images go has nothing to do with that.
