@@ -12,6 +12,7 @@ mod draft;
 mod error;
 mod expected;
 mod fan_out;
+mod of_base;
 mod packed;
 mod plain;
 mod read_back;

@@ -8,6 +8,7 @@ use sha2::Digest as _;
 
 use super::beside::remove_abandoned;
 use super::blocks::Packing;
+use super::of_base::OfBase;
 use super::splice::{Container, Frames, Recode, is_interrupt};
 use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
@@ -19,7 +20,7 @@ use crate::whole::{self, Existing, Unfinished};
 
 /// A base that was compressed anew.
 pub(super) struct Recoded {
-    pub(super) file: RawFile,
+    pub(super) file: OfBase<RawFile>,
     pub(super) frames: Frames,
     /// Digest of the file.
     pub(super) sha256: Sha256Digest,
@@ -90,7 +91,7 @@ fn read(file: File, packing: Packing, sha256: Sha256Digest) -> Result<Recoded, I
     let file = RawFile::new(file)?;
     let frames = packing.format.read(&file)?;
     Ok(Recoded {
-        file,
+        file: OfBase(file),
         frames,
         sha256,
     })
