@@ -11,7 +11,7 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::beside::{publish_alone, publish_beside};
+use super::beside::{Beside, publish_alone, publish_beside};
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::of_base::Unreadable;
@@ -182,8 +182,9 @@ impl<'a> Packer<'a> {
         }
         let expected = self.expected(job)?;
         let own = File::open(draft.draft_path()).and_then(RawFile::new);
+        let beside = Beside::draft(job, &expected, sha256)?;
         publish_alone(draft, &job.path, build.replace)?;
-        publish_beside(job, &expected, sha256)?;
+        beside.publish()?;
         if let Ok(own) = own {
             // Only the first is wanted.
             drop(self.first.set((spliced, own)));
