@@ -48,8 +48,7 @@ impl Base {
         let digests = match self.known_digests(cache) {
             Some(known) => {
                 let mut chunks = known.chunks.as_slice().iter();
-                // xz has checks of its own, as a rule; other bytes may have rotted since.
-                let is_checked = matches!(&self.store, Store::Xz(xz) if xz.is_checked());
+                let is_checked = self.is_checked();
                 let mut rotten = None;
                 let passed = self.pass(sink, interrupt, &mut |offset, chunk| {
                     // As many as there are chunks, which recalling them made sure of.
@@ -104,6 +103,30 @@ impl Base {
             self.digest_while(cache, sink, interrupt, &mut |_, _, _| Ok(()))?;
         }
         Ok(())
+    }
+
+    /// Makes sure that what is read at random is what it was when its digests were taken.
+    /// What carries checks of its own is not read.
+    ///
+    /// # Errors
+    /// [`BaseError::Rotten`] or [`BaseError::Damaged`] where it is not, and as
+    /// [`Base::digest_while`].
+    pub(crate) fn check_read_at_random(
+        &self,
+        cache: &Cache,
+        sink: &dyn Sink,
+        interrupt: &Interrupt,
+    ) -> Result<(), BaseError> {
+        if !self.is_checked() {
+            self.digest_while(cache, sink, interrupt, &mut |_, _, _| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// xz has checks of its own, as a rule; other bytes may have rotted since they were
+    /// digested.
+    fn is_checked(&self) -> bool {
+        matches!(&self.store, Store::Xz(xz) if xz.is_checked())
     }
 
     /// A pass that works out all digests; the file's own at the same time.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
 use super::{Expected, Job, OutputError, PRISTINE, bmap};
 use crate::base::Sha256Digest;
-use crate::whole;
+use crate::whole::{self, Existing, Unfinished};
 
 /// What lies beside an image is called like it, with one of these behind.
 pub(super) const SUFFIXES: [&str; 2] = [".sha256", ".bmap"];
@@ -24,13 +24,59 @@ pub fn publish_beside(
     expected: &Expected,
     sha256: Sha256Digest,
 ) -> Result<(), OutputError> {
+    texts(job, expected, sha256)
+        .iter()
+        .try_for_each(|(path, text)| publish_text(path, text))
+}
+
+/// What is to lie beside an image, complete on the disk, but for its names.
+#[derive(Debug)]
+pub(super) struct Beside(Vec<Unfinished>);
+
+impl Beside {
+    /// Writes it, so that a full disk is met before the image has its name.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn draft(
+        job: &Job<'_>,
+        expected: &Expected,
+        sha256: Sha256Digest,
+    ) -> Result<Self, OutputError> {
+        let draft = |(path, text): &(PathBuf, String)| {
+            let write = || -> io::Result<Unfinished> {
+                let draft = Unfinished::create(path, 0o600)?;
+                draft.as_file().write_all(text.as_bytes())?;
+                draft.as_file().sync_all()?;
+                Ok(draft)
+            };
+            write().map_err(|source| OutputError::io("writing", path, source))
+        };
+        let texts = texts(job, expected, sha256);
+        Ok(Self(texts.iter().map(draft).collect::<Result<_, _>>()?))
+    }
+
+    /// Gives it its names; to be called when the image has its own.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn publish(self) -> Result<(), OutputError> {
+        self.0.into_iter().try_for_each(|draft| {
+            let path = draft.path().to_owned();
+            let published = draft.publish(Existing::Replace);
+            published.map_err(|source| OutputError::io("naming", &path, source))
+        })
+    }
+}
+
+fn texts(job: &Job<'_>, expected: &Expected, sha256: Sha256Digest) -> Vec<(PathBuf, String)> {
     let name = job.path.file_name().unwrap_or_default().to_string_lossy();
-    publish_text(
-        &beside(&job.path, ".sha256"),
-        &format!("{sha256}  {name}\n"),
-    )?;
-    let Some(used) = job.used else { return Ok(()) };
-    publish_text(&beside(&job.path, ".bmap"), &bmap::render(expected, used))
+    let sum = format!("{sha256}  {name}\n");
+    let mut texts = vec![(beside(&job.path, ".sha256"), sum)];
+    if let Some(used) = job.used {
+        texts.push((beside(&job.path, ".bmap"), bmap::render(expected, used)));
+    }
+    texts
 }
 
 /// `raspberrypi0.img.xz.sha256`.

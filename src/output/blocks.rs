@@ -1,9 +1,11 @@
 //! The compressed blocks that images are spliced from: the base's own, or some that
 //! were made of it.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use super::of_base::OfBase;
 use super::recode::{self, Recoded};
 use super::splice::{Container, Effort, Frames, Kept, Origin, Splicer};
 use super::{Build, OutputError};
@@ -99,8 +101,8 @@ pub struct Blocks<'a> {
 
 /// Where the frames are.
 enum Source<'a> {
-    /// In the base's own file.
-    Base(Frames, Origin<'a>),
+    /// In the base's own bytes, and the file that these are, where they are one.
+    Base(Frames, OfBase<&'a dyn ReadAt>, Option<&'a File>),
     /// In one of our own making.
     Own(Recoded),
 }
@@ -119,10 +121,14 @@ impl<'a> Blocks<'a> {
         let dir = build.cache.blocks_dir();
         let dir = dir.map_err(|source| recode::unkept(&build, build.cache.dir(), source))?;
         let source = match frames_of_base(&build, packing.format) {
-            Some((frames, origin)) => {
+            Some((frames, bytes, file)) => {
                 // What is copied is never decoded, so nothing else would tell.
                 build.base.check_published(&digests, build.interrupt)?;
-                Source::Base(frames, origin)
+                // The plan was made of what lies in the cache, not of this file.
+                if build.base.is_spooled() {
+                    recode::check_base(&build)?;
+                }
+                Source::Base(frames, OfBase(bytes), file)
             }
             None => Source::Own(recode::open(&build, &digests, packing, &dir)?),
         };
@@ -138,8 +144,13 @@ impl<'a> Blocks<'a> {
     /// The file with the frames, and what makes images of it.
     pub(super) fn splicer(&self) -> Result<(Origin<'_>, Splicer<'_>), OutputError> {
         let (frames, origin, file) = match &self.source {
-            Source::Base(frames, origin) => (frames, *origin, self.digests.published),
-            Source::Own(own) => (&own.frames, Origin::of(&own.file), own.sha256),
+            Source::Base(frames, bytes, file) => {
+                (frames, Origin::new(bytes, *file), self.digests.published)
+            }
+            Source::Own(own) => {
+                let origin = Origin::new(&own.file, Some(own.file.0.file()));
+                (&own.frames, origin, own.sha256)
+            }
         };
         let dir = &self.dir;
         let effort = self.packing.effort(&self.build);
@@ -153,7 +164,10 @@ impl<'a> Blocks<'a> {
 }
 
 /// The frames of the base as it was published, where it has some of this format.
-fn frames_of_base<'a>(build: &Build<'a>, format: Compression) -> Option<(Frames, Origin<'a>)> {
+fn frames_of_base<'a>(
+    build: &Build<'a>,
+    format: Compression,
+) -> Option<(Frames, &'a dyn ReadAt, Option<&'a File>)> {
     let (bytes, file) = build.base.compressed()?;
     let is_same = match format {
         Compression::Xz => build.base.format() == Format::Xz && !build.base.is_spooled(),
@@ -161,5 +175,5 @@ fn frames_of_base<'a>(build: &Build<'a>, format: Compression) -> Option<(Frames,
     };
     let frames = is_same.then(|| format.read(bytes).ok()).flatten()?;
     // An index may say anything; the digests are those of what was decoded.
-    (frames.len == build.base.len()).then_some((frames, Origin::new(bytes, file)))
+    (frames.len == build.base.len()).then_some((frames, bytes, file))
 }

@@ -12,6 +12,7 @@ mod draft;
 mod error;
 mod expected;
 mod fan_out;
+mod of_base;
 mod packed;
 mod plain;
 mod read_back;
@@ -175,41 +176,42 @@ impl Build<'_> {
 
     /// The base as a raw file beside the images, checked: what clones share.
     fn pristine(&self, beside: &Path) -> Result<(Draft, Digests), OutputError> {
-        let nothing = Overlay::default();
         let path = pristine_path(beside);
-        let (draft, digests) = match self.clone_of_base(&path)? {
-            Some(draft) => (
-                draft,
-                self.base.digests(self.cache, self.sink, self.interrupt)?,
-            ),
-            None => {
-                let draft = Draft::create(&path, self.base.len());
-                let mut lanes = [Lane {
-                    overlay: &nothing,
-                    draft,
-                }];
-                let digests = self.pass(&mut lanes)?;
-                let [Lane { draft, .. }] = lanes;
-                (draft?, digests)
+        if let Some(draft) = self.clone_of_base(&path)? {
+            let digests = self.base.digests(self.cache, self.sink, self.interrupt)?;
+            match self.check_pristine(&path, &draft, &digests) {
+                Ok(()) => return Ok((draft, digests)),
+                Err(error) if error.is_interrupted() => return Err(error),
+                // The base may have rotted, or the clone: a pass over the base tells.
+                Err(_) => {}
             }
-        };
-        draft.sync()?;
-        let job = Job {
-            name: "base",
-            path,
+        }
+        let nothing = Overlay::default();
+        let draft = Draft::create(&path, self.base.len());
+        let mut lanes = [Lane {
             overlay: &nothing,
-            used: None,
-        };
-        let expected = self.expected(&job, &digests.chunks)?;
-        let different = differing_chunks(
-            draft.draft_path(),
-            &expected,
-            job.name,
-            self.sink,
-            self.interrupt,
-        )?;
-        refuse_differences(&job.path, &expected, &different)?;
+            draft,
+        }];
+        let digests = self.pass(&mut lanes)?;
+        let [Lane { draft, .. }] = lanes;
+        let draft = draft?;
+        self.check_pristine(&path, &draft, &digests)?;
         Ok((draft, digests))
+    }
+
+    /// Makes sure that `draft` holds the base.
+    fn check_pristine(
+        &self,
+        path: &Path,
+        draft: &Draft,
+        digests: &Digests,
+    ) -> Result<(), OutputError> {
+        draft.sync()?;
+        let expected = Expected::new(self.base, &digests.chunks, &Overlay::default())
+            .map_err(|source| OutputError::io("reading the base of", path, source))?;
+        let (file, sink) = (draft.draft_path(), self.sink);
+        let different = differing_chunks(file, &expected, PRISTINE, sink, self.interrupt)?;
+        refuse_differences(path, &expected, &different)
     }
 
     /// The base's own file, cloned, where both are on one file system.

@@ -11,9 +11,10 @@ use std::thread;
 
 use sha2::Digest as _;
 
-use super::beside::{publish_alone, publish_beside};
+use super::beside::{Beside, publish_alone, publish_beside};
 use super::blocks::Blocks;
 use super::draft::Draft;
+use super::of_base::Unreadable;
 use super::read_back::Reader;
 use super::splice::{Donor, Origin, Pieces, Spliced, Splicer, check, is_interrupt, write};
 use super::{Expected, Job, Outcome, OutputError, reflink};
@@ -21,6 +22,9 @@ use crate::base::read_at::RawFile;
 use crate::base::{Digests, Sha256Digest};
 use crate::interrupt::Interrupted;
 use crate::report::event::Event;
+
+/// What is tried where bytes of the base are read for an image.
+const OF_BASE: &str = "reading the base of";
 
 /// Makes compressed images.
 pub struct Packer<'a> {
@@ -161,9 +165,8 @@ impl<'a> Packer<'a> {
             .map_err(|source| failed("writing", source))?;
         } else {
             let mut pieces = Pieces::new(&spliced, self.origin.bytes);
-            while let Some((offset, piece)) = pieces
-                .next()
-                .map_err(|source| failed("reading the base of", source))?
+            while let Some((offset, piece)) =
+                pieces.next().map_err(|source| failed(OF_BASE, source))?
             {
                 build.interrupt.check()?;
                 draft.write_at(offset, piece)?;
@@ -179,8 +182,9 @@ impl<'a> Packer<'a> {
         }
         let expected = self.expected(job)?;
         let own = File::open(draft.draft_path()).and_then(RawFile::new);
+        let beside = Beside::draft(job, &expected, sha256)?;
         publish_alone(draft, &job.path, build.replace)?;
-        publish_beside(job, &expected, sha256)?;
+        beside.publish()?;
         if let Ok(own) = own {
             // Only the first is wanted.
             drop(self.first.set((spliced, own)));
@@ -196,9 +200,11 @@ impl<'a> Packer<'a> {
     }
 
     fn splice(&self, job: &Job<'_>, threads: usize) -> Result<Spliced, OutputError> {
-        self.splicer
-            .splice(job.overlay, threads)
-            .map_err(|source| failure("compressing", &job.path, source))
+        self.splicer.splice(job.overlay, threads).map_err(|source| {
+            let is_damaged = source.kind() == io::ErrorKind::InvalidData;
+            let verb = if is_damaged { OF_BASE } else { "compressing" };
+            failure(verb, &job.path, source)
+        })
     }
 
     fn expected(&self, job: &Job<'_>) -> Result<Expected, OutputError> {
@@ -207,7 +213,7 @@ impl<'a> Packer<'a> {
             &self.blocks.digests.chunks,
             job.overlay,
         )
-        .map_err(|source| failure("reading the base of", &job.path, source))
+        .map_err(|source| failure(OF_BASE, &job.path, source))
     }
 
     /// Compares a file with what it is made of; where it differs, and its digest.
@@ -234,5 +240,8 @@ fn failure(verb: &'static str, path: &Path, source: io::Error) -> OutputError {
     if is_interrupt(&source) {
         return Interrupted.into();
     }
-    OutputError::io(verb, path, source)
+    match source.downcast() {
+        Ok(Unreadable(source)) => OutputError::io(OF_BASE, path, source),
+        Err(source) => OutputError::io(verb, path, source),
+    }
 }

@@ -8,6 +8,7 @@ use sha2::Digest as _;
 
 use super::beside::remove_abandoned;
 use super::blocks::Packing;
+use super::of_base::OfBase;
 use super::splice::{Container, Frames, Recode, is_interrupt};
 use super::{Build, OutputError, beside};
 use crate::base::read_at::RawFile;
@@ -19,7 +20,7 @@ use crate::whole::{self, Existing, Unfinished};
 
 /// A base that was compressed anew.
 pub(super) struct Recoded {
-    pub(super) file: RawFile,
+    pub(super) file: OfBase<RawFile>,
     pub(super) frames: Frames,
     /// Digest of the file.
     pub(super) sha256: Sha256Digest,
@@ -47,6 +48,7 @@ pub(super) fn open(
         && let Ok(file) = File::open(&path)
         && let Ok(recoded) = read(file, packing, sha256)
     {
+        check_base(build)?;
         return Ok(recoded);
     }
     remove_abandoned([path.as_path()]);
@@ -63,6 +65,19 @@ pub(super) fn open(
     read(file, packing, sha256).map_err(|source| failed(io::Error::other(source)))
 }
 
+/// Makes sure of the bytes that the plan was made of, and that patched chunks are
+/// digested from, where nothing else reads all of them.
+pub(super) fn check_base(build: &Build<'_>) -> Result<(), OutputError> {
+    let Build {
+        base,
+        cache,
+        sink,
+        interrupt,
+        ..
+    } = *build;
+    Ok(base.check_read_at_random(cache, sink, interrupt)?)
+}
+
 /// Why the cache does not take it; where images go has nothing to do with that.
 pub(super) fn unkept(build: &Build<'_>, dir: &Path, source: io::Error) -> OutputError {
     OutputError::Cache {
@@ -76,7 +91,7 @@ fn read(file: File, packing: Packing, sha256: Sha256Digest) -> Result<Recoded, I
     let file = RawFile::new(file)?;
     let frames = packing.format.read(&file)?;
     Ok(Recoded {
-        file,
+        file: OfBase(file),
         frames,
         sha256,
     })

@@ -5,9 +5,12 @@ use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 
-use super::{Build, Expected, Job, Outcome, OutputError, differing_chunks, remove_abandoned};
+use super::{
+    Blocks, Build, Compression, Expected, Job, Outcome, OutputError, Packer, Packing,
+    differing_chunks, remove_abandoned,
+};
 use crate::base::chunk::CHUNK_LEN;
-use crate::base::testing::sample;
+use crate::base::testing::{has_tools, pipe, sample};
 use crate::base::{Base, Cache, Digests, MemBase, Sha256Digest};
 use crate::interrupt::Interrupt;
 use crate::overlay::{Overlay, SECTOR_LEN};
@@ -70,6 +73,16 @@ impl Bench {
         }
     }
 
+    fn build(&self, replace: bool) -> Build<'_> {
+        Build {
+            base: &self.base,
+            cache: &self.cache,
+            replace,
+            sink: &Silent,
+            interrupt: &self.interrupt,
+        }
+    }
+
     fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join("images").join(name)
     }
@@ -79,15 +92,10 @@ impl Bench {
         jobs: &[Job<'_>],
         replace: bool,
     ) -> (Result<Digests, OutputError>, Vec<Option<Outcome>>) {
-        let build = Build {
-            base: &self.base,
-            cache: &self.cache,
-            replace,
-            sink: &Silent,
-            interrupt: &self.interrupt,
-        };
         let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
-        let result = build.run(jobs, |index, outcome| outcomes[index] = Some(outcome));
+        let result = self
+            .build(replace)
+            .run(jobs, |index, outcome| outcomes[index] = Some(outcome));
         (result, outcomes)
     }
 
@@ -308,4 +316,32 @@ fn whatever_differs_in_a_finished_image_is_found() {
     assert!(matches!(result, Err(OutputError::Interrupted(_))));
     let missing = bench.out("missing");
     assert!(differing_chunks(&missing, &expected, "image", &Silent, &bench.interrupt).is_err());
+}
+
+#[test]
+fn a_base_that_cannot_be_read_is_told_as_the_base() {
+    if !has_tools(&["xz"]) {
+        return;
+    }
+    let mut bench = Bench::new();
+    let path = bench.dir.path().join("base.img.xz");
+    let args = ["-0", "-T2", "-c", "--block-size=1MiB"];
+    fs::write(&path, pipe("xz", &args, &base_bytes())).unwrap();
+    bench.base = Base::open(&path, &bench.cache, &Silent, &bench.interrupt).unwrap();
+    let packing = Packing {
+        format: Compression::Xz,
+        level: 1,
+        jobs: 1,
+    };
+    let blocks = Blocks::open(bench.build(false), packing).unwrap();
+    let packer = Packer::new(&blocks).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(100).unwrap();
+    for overlay in [Overlay::default(), overlay(70)] {
+        let job = bench.job("a.img.xz", &overlay);
+        packer.run(&[job], |_, outcome| match outcome {
+            Err(OutputError::File { verb, .. }) => assert_eq!(verb, "reading the base of"),
+            other => panic!("{other:?}"),
+        });
+    }
 }

@@ -208,6 +208,25 @@ fn a_full_disk_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_image_whose_digest_does_not_fit_beside_it_gets_no_name() {
+    let scratch = Scratch::cluster("tiny", |text| text);
+    let args = ["build", "--nodes", "0", "--format", "img.xz"];
+    scratch.cardmint(&args).expect(0);
+    let image = scratch.path("c/images/raspberrypi0.img.xz");
+    let len = fs::metadata(image).expect("an image").len();
+    let size = format!("size={}", len.next_multiple_of(4096));
+    let Some(mount) = Mount::new(scratch, &["-t", "tmpfs", "-o", &size, "tmpfs"]) else {
+        return;
+    };
+    let run = mount
+        .scratch
+        .cardmint(&[&args[..], &["--out", "mnt"]].concat());
+    run.expect(1).says(&["is full"]);
+    let left = fs::read_dir(mount.scratch.path("c/mnt")).expect("a directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
 fn clones_where_the_file_system_can() {
     for (mkfs, name) in [("mkfs.btrfs", "btrfs"), ("mkfs.xfs", "xfs")] {
         let scratch = Scratch::new();

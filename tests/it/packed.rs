@@ -117,19 +117,26 @@ fn zstd_unpacks_what_is_made_for_it() {
     }
 }
 
-#[test]
-fn a_base_in_zstd_frames_is_spliced_as_it_is() {
-    let scratch = Scratch::new();
-    let raw = fs::read(base("trixie-arm64")).expect("a base");
+/// A base in zstd frames of this length, with a seek table that adds `error` to that of
+/// the first, and takes it from that of the last.
+pub(crate) fn in_frames(scratch: &Scratch, raw: &Path, frame_len: usize, error: i32) -> PathBuf {
+    let raw = fs::read(raw).expect("a base");
     let (mut file, mut table) = (Vec::new(), Vec::new());
-    let frames = raw.chunks(20 << 20);
+    let frames: Vec<&[u8]> = raw.chunks(frame_len).collect();
     let count = u32::try_from(frames.len()).expect("a few");
-    for frame in frames {
+    for (number, frame) in (1..).zip(&frames) {
         let path = scratch.write("frame", frame);
         tool("zstd", &["-qf1", utf8(&path)]).expect(0);
         let packed = fs::read(scratch.path("frame.zst")).expect("a frame");
-        for len in [packed.len(), frame.len()] {
-            table.extend(u32::try_from(len).expect("short").to_le_bytes());
+        let told = |len: usize| u32::try_from(len).expect("short");
+        let error = match number {
+            1 => error,
+            _ if number == count => -error,
+            _ => 0,
+        };
+        let len = told(frame.len()).checked_add_signed(error);
+        for len in [told(packed.len()), len.expect("a length")] {
+            table.extend(len.to_le_bytes());
         }
         file.extend(packed);
     }
@@ -141,18 +148,26 @@ fn a_base_in_zstd_frames_is_spliced_as_it_is() {
     file.extend(count.to_le_bytes());
     file.push(0);
     file.extend(0x8f92_eab1_u32.to_le_bytes());
-    let path = scratch.write("base.img.zst", file);
-    scratch.init(&path, 1);
-    let run = scratch
-        .cardmint(&["build", "--format", "img.zst"])
-        .expect(0);
-    assert!(!run.stderr.contains("compressing"), "{}", run.stderr);
-    scratch.cardmint(&["build"]).expect(0);
-    let packed = scratch.path("c/images/raspberrypi0.img.zst");
-    let target = scratch.path("unpacked");
-    tool("zstd", &["-qdfo", utf8(&target), utf8(&packed)]).expect(0);
-    let plain = packed.with_extension("");
-    tool("cmp", &[utf8(&target), utf8(&plain)]).expect(0);
+    scratch.write("base.img.zst", file)
+}
+
+#[test]
+fn a_base_in_zstd_frames_is_spliced_as_it_is_where_its_table_is_true() {
+    for (error, is_recoded) in [(0, false), (-65_536, true)] {
+        let scratch = Scratch::new();
+        let path = in_frames(&scratch, &base("trixie-arm64"), 20 << 20, error);
+        scratch.init(&path, 1);
+        let args = ["build", "--format", "img.zst", "--level", "1"];
+        let run = scratch.cardmint(&args).expect(0);
+        let says = run.stderr.contains("compressing");
+        assert_eq!(says, is_recoded, "{}", run.stderr);
+        scratch.cardmint(&["build"]).expect(0);
+        let packed = scratch.path("c/images/raspberrypi0.img.zst");
+        let target = scratch.path("unpacked");
+        tool("zstd", &["-qdfo", utf8(&target), utf8(&packed)]).expect(0);
+        let plain = packed.with_extension("");
+        tool("cmp", &[utf8(&target), utf8(&plain)]).expect(0);
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Frames {
     /// far as that shows without decoding.
     ///
     /// # Errors
-    /// `Damaged` where it is not, otherwise what reading says.
+    /// `Damaged` or `NotSeekable` where it is not, otherwise what reading says.
     pub(crate) fn check(&self, file: &dyn ReadAt) -> Result<(), IndexError> {
         match self.container {
             // The index carries a checksum, and each block tells its lengths.

@@ -204,7 +204,9 @@ impl Run<'_> {
                     | Errno::OPNOTSUPP
                     | Errno::INVAL
                     | Errno::PERM
-                    | Errno::BADF,
+                    | Errno::BADF
+                    // Reading tells whose file it is that fails.
+                    | Errno::IO,
                 ) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use zstd::bulk;
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
 use super::frames::{Container, Encoded, Frame, Frames, Record};
 use crate::base::ReadAt;
@@ -24,6 +24,8 @@ const FRAME_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 /// Frame header descriptor: the frame ends with a checksum (RFC 8878, 3.1.1.1.1).
 const WITH_CHECKSUM: u8 = 0x04;
 const CHECKSUM_LEN: usize = 4;
+/// Magic, descriptor, window, dictionary and the length of the contents, at their longest.
+const MAX_HEADER_LEN: usize = 18;
 const NO_FIT: &str = "its seek table does not fit its frames";
 /// Of one that fills a gap; all of 0x184d2a50 to 0x184d2a5f are skipped.
 const FILLER_MAGIC: [u8; 4] = 0x184d_2a50_u32.to_le_bytes();
@@ -79,22 +81,31 @@ pub(super) fn read(file: &dyn ReadAt) -> Result<Frames, IndexError> {
     Ok(frames)
 }
 
-/// Makes sure that a frame begins where the table says, and has the checksum that it
-/// says. Decoders skip the table, so that nothing else would tell.
+/// Makes sure that a frame begins where the table says, holds as many bytes, and has the
+/// checksum that it says. Decoders skip the table, so that nothing else would tell.
 pub(super) fn check(file: &dyn ReadAt, frame: &Frame, checksums: bool) -> Result<(), IndexError> {
     let record = &frame.record;
-    let mut head = [0; FRAME_MAGIC.len() + 1];
     if record.len == 0 {
         // Nothing of the image is in it.
         return Ok(());
     }
-    if record.file_len < (head.len() + CHECKSUM_LEN) as u64 {
+    if record.file_len < (FRAME_MAGIC.len() + 1 + CHECKSUM_LEN) as u64 {
         return Err(Damaged(NO_FIT));
     }
-    file.read_exact_at(&mut head, frame.file_offset)?;
-    let [magic @ .., descriptor] = head;
-    if magic != FRAME_MAGIC {
+    let mut head = [0; MAX_HEADER_LEN];
+    let head_len = usize::try_from(record.file_len).map_or(head.len(), |len| len.min(head.len()));
+    let head = &mut head[..head_len];
+    file.read_exact_at(head, frame.file_offset)?;
+    let Some(&[ref magic @ .., descriptor]) = head.first_chunk::<{ FRAME_MAGIC.len() + 1 }>()
+    else {
         return Err(Damaged(NO_FIT));
+    };
+    if *magic != FRAME_MAGIC {
+        return Err(Damaged(NO_FIT));
+    }
+    // What is copied is never decoded: one frame too short would shift all that follow it.
+    if get_frame_content_size(head).ok().flatten() != Some(record.len) {
+        return Err(NotSeekable);
     }
     if checksums && descriptor & WITH_CHECKSUM != 0 {
         let mut own = [0; CHECKSUM_LEN];

@@ -9,7 +9,7 @@ use cardmint::base::Sha256Digest;
 use super::damage::Damage;
 use super::formats::{Promise, packed};
 use super::{BASE, NAME, cases, sweep};
-use crate::harness::{Run, Scratch, base, tool};
+use crate::harness::{Loop, Mounted, Run, Scratch, base, has, tool};
 
 /// A cluster of one whose base can be damaged.
 struct Victim {
@@ -266,8 +266,76 @@ fn a_rotten_cache_makes_no_other_image() {
 }
 
 #[test]
+fn what_rotted_in_the_cache_gets_into_no_compressed_image() {
+    let raw = fs::read(base(BASE)).expect("a base");
+    let line = b"console=serial0";
+    let at = raw.windows(line.len()).position(|bytes| bytes == line);
+    let at = at.expect("a kernel's command line");
+    for is_spliced in [true, false] {
+        let scratch = Scratch::new();
+        let path = if is_spliced {
+            crate::packed::in_frames(&scratch, &base(BASE), 4 << 20, 0)
+        } else {
+            scratch.write(NAME, packed(&scratch, "gzip -1 -c \"$RAW\""))
+        };
+        scratch.init(&path, 2);
+        let build = || scratch.cardmint(&["build", "--force", "--format", "img.zst"]);
+        let run = build().expect(0);
+        assert_eq!(run.stderr.contains("compressing"), !is_spliced);
+        let made = || scratch.snapshot("c");
+        let wanted = made();
+        let (spool, mut bytes) = scratch.snapshot("cache/cardmint/spool").remove(0);
+        bytes[at] ^= 1;
+        fs::write(&spool, bytes).expect("a file");
+        forge(&scratch.snapshot("cache/cardmint/digests")[0].0, &spool);
+        let run = build().expect(1);
+        assert!(run.stderr.contains("unpacked anew"), "{}", run.stderr);
+        assert!(made() == wanted, "another image, or another record");
+        build().expect(0);
+        assert!(made() == wanted, "another image, or another record");
+    }
+}
+
+#[test]
+fn what_rotted_in_the_cache_is_told_where_images_could_share_it() {
+    let scratch = Scratch::new();
+    if !has("mkfs.btrfs") {
+        return;
+    }
+    let disk = scratch.write("disk", []);
+    let file = fs::File::options().write(true).open(&disk);
+    file.and_then(|file| file.set_len(200 << 20))
+        .expect("a sparse file");
+    let Some(device) = Loop::attach(&disk) else {
+        return;
+    };
+    tool("mkfs.btrfs", &["-q", device.path()]).expect(0);
+    let at = scratch.path("mnt");
+    fs::create_dir(&at).expect("a directory");
+    let _mounted = Mounted::at(&device, at.to_str().expect("UTF-8"));
+    fs::remove_dir_all(scratch.path("cache")).ok();
+    std::os::unix::fs::symlink(&at, scratch.path("cache")).expect("a link");
+    let bytes = packed(&scratch, "gzip -1 -c \"$RAW\"");
+    scratch.init(&scratch.write(NAME, bytes), 2);
+    let out = at.join("images");
+    let build = || {
+        fs::remove_dir_all(&out).ok();
+        scratch.cardmint(&["build", "--out", out.to_str().expect("UTF-8")])
+    };
+    let built = build().expect(0);
+    assert!(built.stderr.contains("cloning"), "{}", built.stderr);
+    let (spool, mut bytes) = scratch.snapshot("cache/cardmint/spool").remove(0);
+    *bytes.last_mut().expect("bytes") ^= 1;
+    fs::write(&spool, bytes).expect("a file");
+    forge(&scratch.snapshot("cache/cardmint/digests")[0].0, &spool);
+    let run = build().expect(1);
+    assert!(run.stderr.contains("unpacked anew"), "{}", run.stderr);
+    build().expect(0);
+}
+
+#[test]
 fn a_damaged_map_beside_the_base_costs_time_and_nothing_else() {
-    if !crate::harness::has("bmaptool") {
+    if !has("bmaptool") {
         return;
     }
     const LEN: u64 = 12 << 20;

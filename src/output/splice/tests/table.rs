@@ -140,11 +140,39 @@ fn a_table_that_tells_of_other_frames_is_found_out() {
     };
     let mut checksum = records.clone();
     checksum[1].checksum ^= 1;
-    let mut swapped = records;
+    let mut swapped = records.clone();
     swapped.swap(0, 1);
     for records in [checksum, swapped] {
         let file = with(&records);
         let frames = Frames::read_zst(&file).unwrap();
         assert!(matches!(frames.check(&file), Err(IndexError::Damaged(_))));
+    }
+    let mut shifted = records;
+    shifted[0].len -= 512;
+    shifted[2].len += 512;
+    let file = with(&shifted);
+    let frames = Frames::read_zst(&file).unwrap();
+    assert!(matches!(frames.check(&file), Err(IndexError::NotSeekable)));
+}
+
+#[test]
+fn frames_that_do_not_tell_how_long_they_are_are_made_anew() {
+    if !crate::base::testing::has_tools(&["zstd"]) {
+        return;
+    }
+    let data = image(50_000, 5);
+    for (args, is_told) in [(&["-c", "--stream-size=50000"][..], true), (&["-c"], false)] {
+        let mut file = pipe("zstd", args, &data);
+        let record = Record {
+            file_len: file.len() as u64,
+            len: data.len() as u64,
+            checksum: 0,
+        };
+        let container = Container::Zst { checksums: false };
+        file.extend(container.trailer(&[record]).unwrap());
+        let file = MemBase(file);
+        let found = Frames::read_zst(&file).unwrap().check(&file);
+        assert_eq!(found.is_ok(), is_told, "{args:?}");
+        assert!(is_told || matches!(found, Err(IndexError::NotSeekable)));
     }
 }
