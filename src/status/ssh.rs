@@ -163,7 +163,8 @@ impl Said {
             line.starts_with("debug1: Host '") && line.contains("is known and matches")
         };
         let mut lines = self.own_lines();
-        lines.any(is_known) && lines.any(|line| line == "debug1: SSH2_MSG_NEWKEYS received")
+        lines.any(is_known)
+            && lines.any(|line| line.starts_with("debug1: SSH2_MSG_NEWKEYS received"))
     }
 
     /// The fingerprint of the key that was shown. Not by the warning, which tells it
