@@ -253,6 +253,36 @@ impl Drop for Mounted {
     }
 }
 
+/// A file system on which files can share blocks. It goes before its device does.
+pub(crate) struct Btrfs {
+    pub(crate) at: PathBuf,
+    _mounted: Mounted,
+    _device: Loop,
+}
+
+impl Btrfs {
+    /// `None` where nobody may make one.
+    pub(crate) fn new(scratch: &Scratch, len: u64) -> Option<Self> {
+        if !has("mkfs.btrfs") {
+            return None;
+        }
+        let disk = scratch.write("disk", []);
+        let file = fs::File::options().write(true).open(&disk);
+        file.and_then(|file| file.set_len(len))
+            .expect("a sparse file");
+        let device = Loop::attach(&disk)?;
+        tool("mkfs.btrfs", &["-q", device.path()]).expect(0);
+        let at = scratch.path("mnt");
+        fs::create_dir(&at).expect("a directory");
+        let mounted = Mounted::at(&device, at.to_str().expect("UTF-8"));
+        Some(Self {
+            at,
+            _mounted: mounted,
+            _device: device,
+        })
+    }
+}
+
 pub(crate) fn is_root() -> bool {
     tool("id", &["-u"]).stdout.trim() == "0"
 }

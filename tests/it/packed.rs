@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Loop, Mounted, Run, Scratch, base, extract, has, partitions, tool};
+use crate::harness::{Btrfs, Run, Scratch, base, extract, partitions, tool};
 
 fn utf8(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -368,22 +368,10 @@ fn halves_made_apart_are_the_whole() {
 #[test]
 fn where_files_can_share_blocks_images_share_the_bases() {
     let scratch = Scratch::new();
-    if !has("mkfs.btrfs") {
-        return;
-    }
-    let disk = scratch.write("disk", []);
-    fs::File::options()
-        .write(true)
-        .open(&disk)
-        .and_then(|file| file.set_len(400 << 20))
-        .expect("a sparse file");
-    let Some(device) = Loop::attach(&disk) else {
+    let Some(disk) = Btrfs::new(&scratch, 400 << 20) else {
         return;
     };
-    tool("mkfs.btrfs", &["-q", device.path()]).expect(0);
-    let at = scratch.path("mnt");
-    fs::create_dir(&at).expect("a directory");
-    let _mounted = Mounted::at(&device, utf8(&at));
+    let at = &disk.at;
     let image = at.join("base.img");
     fs::copy(base("trixie-arm64"), &image).expect("a base");
     // Something that does not shrink, where the root file system is free.

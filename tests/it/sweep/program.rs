@@ -9,7 +9,7 @@ use cardmint::base::Sha256Digest;
 use super::damage::Damage;
 use super::formats::{Promise, packed};
 use super::{BASE, NAME, cases, sweep};
-use crate::harness::{Loop, Mounted, Run, Scratch, base, has, tool};
+use crate::harness::{Btrfs, Run, Scratch, base, has, tool};
 
 /// A cluster of one whose base can be damaged.
 struct Victim {
@@ -299,22 +299,12 @@ fn what_rotted_in_the_cache_gets_into_no_compressed_image() {
 #[test]
 fn what_rotted_in_the_cache_is_told_where_images_could_share_it() {
     let scratch = Scratch::new();
-    if !has("mkfs.btrfs") {
-        return;
-    }
-    let disk = scratch.write("disk", []);
-    let file = fs::File::options().write(true).open(&disk);
-    file.and_then(|file| file.set_len(200 << 20))
-        .expect("a sparse file");
-    let Some(device) = Loop::attach(&disk) else {
+    let Some(disk) = Btrfs::new(&scratch, 200 << 20) else {
         return;
     };
-    tool("mkfs.btrfs", &["-q", device.path()]).expect(0);
-    let at = scratch.path("mnt");
-    fs::create_dir(&at).expect("a directory");
-    let _mounted = Mounted::at(&device, at.to_str().expect("UTF-8"));
+    let at = &disk.at;
     fs::remove_dir_all(scratch.path("cache")).ok();
-    std::os::unix::fs::symlink(&at, scratch.path("cache")).expect("a link");
+    std::os::unix::fs::symlink(at, scratch.path("cache")).expect("a link");
     let bytes = packed(&scratch, "gzip -1 -c \"$RAW\"");
     scratch.init(&scratch.write(NAME, bytes), 2);
     let out = at.join("images");
