@@ -67,6 +67,17 @@ impl Unfinished {
         }
     }
 
+    /// The same with these bytes, which are on the disk.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn with_bytes(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
+        let unfinished = Self::create(path, mode)?;
+        unfinished.as_file().write_all(bytes)?;
+        unfinished.as_file().sync_all()?;
+        Ok(unfinished)
+    }
+
     /// What it holds so far.
     pub(crate) fn as_file(&self) -> &File {
         self.file.as_file()
@@ -130,10 +141,7 @@ fn put(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<(
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<()> {
-    let file = Unfinished::create(path, mode)?;
-    file.as_file().write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.publish(existing)
+    Unfinished::with_bytes(path, bytes, mode)?.publish(existing)
 }
 
 /// Brings the names in a folder to the disk, where the file system can be asked to.

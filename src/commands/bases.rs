@@ -123,10 +123,15 @@ fn examine(base: &Base, mechanism: Option<Mechanism>) -> Result<(Layout, Os)> {
     Ok((layout, os))
 }
 
+/// Whether there is no such file. Whatever else keeps it from being looked at is told where
+/// it is opened.
+pub(super) fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 /// Opens an image file, with advice where it is missing.
 pub(super) fn open_file(context: &Context<'_>, cache: &Cache, path: &Path) -> Result<Base> {
-    // Whatever else keeps it from being looked at is told where it is opened.
-    if fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+    if is_missing(path) {
         bail!(Usage(format!(
             "there is no image {}. Set `image` in cluster.toml to the path of a Raspberry Pi OS \
              Lite image, or to a name such as raspios-lite-arm64, which is downloaded",

@@ -58,10 +58,10 @@ impl Search<'_> {
             verb: "comparing",
             total: chunks.len() as u64 * CHUNK_LEN as u64,
         });
-        let found = self.regions(chunks);
-        let files = found.and_then(|regions| Ok((regions, self.files()?)));
+        let regions = self.regions(chunks);
+        let found = regions.and_then(|regions| Ok((regions, self.files()?)));
         self.sink.send(Event::Ended { task });
-        let (regions, files) = files?;
+        let (regions, files) = found?;
         let (disk, boot) = (&self.layout.disk, self.layout.boot.partition.number);
         let regions = regions
             .into_iter()

@@ -15,7 +15,6 @@ use crate::cli::HandoverArgs;
 use crate::cluster::identity::IdentityError;
 use crate::cluster::{HostKey, Record};
 use crate::exit::ExitCode;
-use crate::handover::ssh::UntoldPath;
 use crate::handover::{FILES, Handover, Host};
 use crate::report::event::{Event, Sink as _};
 use crate::whole::{self, folder_of};
@@ -27,7 +26,7 @@ pub(super) struct Written {
     files: Vec<(&'static str, bool)>,
     removed: Vec<&'static str>,
     /// Why there is no `ssh_config`.
-    untold: Option<UntoldPath>,
+    untold: Option<String>,
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<ExitCode> {
@@ -70,7 +69,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &HandoverArgs) -> Result<Exit
 impl Written {
     fn done(self) -> Result<ExitCode> {
         match self.untold {
-            Some(problem) => Err(Usage(format!("no ssh_config was made: {problem}")).into()),
+            Some(problem) => Err(Usage(problem).into()),
             None => Ok(ExitCode::Done),
         }
     }
@@ -80,9 +79,8 @@ impl Written {
 /// an `ssh_config`; returns its folder.
 pub(super) fn write_beside(context: &Context<'_>, workspace: &Workspace) -> Result<PathBuf> {
     let written = write(workspace)?;
-    if let Some(problem) = &written.untold {
-        let message = format!("no ssh_config was made: {problem}");
-        context.progress.send(Event::Noticed { message: &message });
+    if let Some(message) = &written.untold {
+        context.progress.send(Event::Noticed { message });
     }
     Ok(written.folder)
 }
@@ -121,8 +119,10 @@ fn write(workspace: &Workspace) -> Result<Written> {
             removed.push(name);
         }
     }
+    let untold = handover.ssh_config().err();
+    let untold = untold.map(|problem| format!("no ssh_config was made: {problem}"));
     Ok(Written {
-        untold: handover.ssh_config().err(),
+        untold,
         folder,
         files,
         removed,

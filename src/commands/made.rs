@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use super::workspace::Workspace;
 use crate::base::Sha256Digest;
-use crate::cluster::Record;
 use crate::cluster::record::Entry;
 use crate::plan::{Card, OpenBase};
 use crate::report::event::{Event, Sink};
@@ -20,8 +19,7 @@ pub(super) fn keep(
     sink: &dyn Sink,
 ) -> Result<()> {
     let mut told = BTreeMap::new();
-    Record::update(&workspace.dir, |record| {
-        record.belongs_to(&workspace.cluster.name, &workspace.key);
+    workspace.update_record(|record| {
         for (number, entry) in entries {
             if let Some(before) = record.other_base(number, &entry) {
                 let message = format!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 
 use crate::card::printable_path;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -63,18 +63,6 @@ impl<'a> Maps<'a> {
     }
 }
 
-/// Why a block map was not looked at to its end.
-enum Stop {
-    Asked(Interrupted),
-    Failed(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// The block map beside the base, where one is needed and there, and says the
 /// truth.
 fn block_map(on: &OpenBase, sink: &dyn Sink, interrupt: &Interrupt) -> Result<Option<UsedMap>> {
@@ -102,13 +90,13 @@ fn block_map(on: &OpenBase, sink: &dyn Sink, interrupt: &Interrupt) -> Result<Op
             return Ok(None);
         }
     };
-    let go_on = || interrupt.check().map_err(Stop::Asked);
-    let agrees = match map.agrees(&on.base, &unknown, go_on) {
-        Ok(agrees) => agrees,
-        Err(Stop::Asked(interrupted)) => return Err(interrupted.into()),
-        Err(Stop::Failed(error)) => return Err(error).with_context(|| on.base.name().to_owned()),
+    let go_on = || Ok(interrupt.check()?);
+    let agrees = map.agrees(&on.base, &unknown, go_on);
+    let named = |error: Error| match error.is::<Interrupted>() {
+        true => error,
+        false => error.context(on.base.name().to_owned()),
     };
-    if agrees {
+    if agrees.map_err(named)? {
         notice(format!(
             "{shown} tells what a partition uses that cardmint does not know"
         ));

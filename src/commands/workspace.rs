@@ -170,6 +170,14 @@ impl Workspace {
         plan::make(&self.cluster.name, &bases.list, orders, &self.templates)
     }
 
+    /// Changes the record of what was made, which is this cluster's from then on.
+    pub(super) fn update_record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Result<T> {
+        Ok(Record::update(&self.dir, |record| {
+            record.belongs_to(&self.cluster.name, &self.key);
+            change(record)
+        })?)
+    }
+
     /// The private key that `init` made for who has none, if the nodes let it in: where
     /// one is named, ssh leaves the user's own keys alone.
     pub(super) fn login_key(&self) -> Result<Option<PathBuf>> {
@@ -181,9 +189,7 @@ impl Workspace {
         let public = match fs::read_to_string(&public) {
             Ok(text) => public_key(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let reading = || format!("reading {}", path.display());
-                let text = SecretString::from(fs::read_to_string(&path).with_context(reading)?);
-                public_key(&public_half(&text).with_context(reading)?)
+                public_key(&public_half_of(&path)?)
             }
             Err(error) => return Err(error).context(public.display().to_string()),
         };
@@ -196,6 +202,13 @@ impl Workspace {
         let is_used = users.any(|user| user.authorized_keys.iter().any(lets_in));
         Ok(is_used.then(|| path.canonicalize()).transpose()?)
     }
+}
+
+/// The public half of the private key in a file.
+pub(super) fn public_half_of(path: &Path) -> Result<String> {
+    let reading = || format!("reading {}", path.display());
+    let private = SecretString::from(fs::read_to_string(path).with_context(reading)?);
+    public_half(&private).with_context(reading)
 }
 
 /// Replaces a file as a whole: readers see the old text or the new one.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
@@ -44,13 +44,8 @@ impl Beside {
         sha256: Sha256Digest,
     ) -> Result<Self, OutputError> {
         let draft = |(path, text): &(PathBuf, String)| {
-            let write = || -> io::Result<Unfinished> {
-                let draft = Unfinished::create(path, 0o600)?;
-                draft.as_file().write_all(text.as_bytes())?;
-                draft.as_file().sync_all()?;
-                Ok(draft)
-            };
-            write().map_err(|source| OutputError::io("writing", path, source))
+            Unfinished::with_bytes(path, text.as_bytes(), 0o600)
+                .map_err(|source| OutputError::io("writing", path, source))
         };
         let texts = texts(job, expected, sha256);
         Ok(Self(texts.iter().map(draft).collect::<Result<_, _>>()?))

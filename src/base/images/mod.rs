@@ -337,7 +337,10 @@ impl<'a> Images<'a> {
         found: &Found,
     ) -> Result<(), ImageError> {
         let asked = request.source.key();
-        let answered = choose::next(&self.store.all()?, &asked);
+        let answered = match request.source.is_of_date() {
+            true => None,
+            false => Some(choose::next(&self.store.all()?, &asked)),
+        };
         let promised_by = match (&found.origin, request.sha256) {
             (_, Some(_)) => Some(GIVEN.to_owned()),
             (Origin::Nobody, None) => None,
@@ -348,9 +351,8 @@ impl<'a> Images<'a> {
             if !note.asked.contains(&asked) {
                 note.asked.push(asked.clone());
             }
-            if !request.source.is_of_date() {
-                note.answered.insert(asked, answered);
-            }
+            note.answered
+                .extend(answered.map(|answered| (asked, answered)));
             if found.released.is_some() {
                 note.released.clone_from(&found.released);
             }

@@ -16,6 +16,17 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+impl fmt::Display for Problem {
+    /// Without its place, which may be no file's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// All problems of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestErrors {
@@ -54,11 +65,8 @@ impl fmt::Display for ManifestErrors {
         for (index, problem) in self.problems.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
             match problem.line {
-                0 => write!(f, "{newline}{path}: {}", problem.message)?,
-                line => write!(f, "{newline}{path}:{line}: {}", problem.message)?,
-            }
-            if let Some(help) = &problem.help {
-                write!(f, "\n  help: {help}")?;
+                0 => write!(f, "{newline}{path}: {problem}")?,
+                line => write!(f, "{newline}{path}:{line}: {problem}")?,
             }
         }
         Ok(())

@@ -219,17 +219,13 @@ impl<'a> Run<'a> {
     fn note(&self, chosen: &Chosen, state: CardState) -> Result<()> {
         let number = self.plan.cards[chosen.card].node.number;
         let entry = self.entry(chosen, state);
-        Record::update(&self.workspace.dir, |record| {
-            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
-            record.set_card(number, entry, None)
-        })?;
-        Ok(())
+        let set = |record: &mut Record| drop(record.set_card(number, entry, None));
+        self.workspace.update_record(set)
     }
 
     /// Records that cards are being written: all of them, or none.
     fn note_begun(&self, group: &[Opened]) -> Result<Vec<Noted>> {
-        let noted = Record::update(&self.workspace.dir, |record| {
-            record.belongs_to(&self.workspace.cluster.name, &self.workspace.key);
+        self.workspace.update_record(|record| {
             let each = group.iter().map(|Opened { chosen, .. }| {
                 let number = self.plan.cards[chosen.card].node.number;
                 // Once it is being written it holds that no more.
@@ -240,23 +236,22 @@ impl<'a> Run<'a> {
                 record.set_card(number, self.entry(chosen, CardState::Writing), held)
             });
             each.collect()
-        })?;
-        Ok(noted)
+        })
     }
 
     /// Takes that back of the cards to which nothing was written.
     fn take_back(&self, noted: &[Noted], outcomes: &[Outcome]) -> Result<()> {
-        let each = noted.iter().zip(outcomes);
-        let (untouched, written): (Vec<_>, Vec<_>) = each.partition(|one| is_untouched(one.1));
+        let those = |untouched| -> Vec<&Noted> {
+            let each = noted.iter().zip(outcomes);
+            let each = each.filter(|(_, outcome)| is_untouched(outcome) == untouched);
+            each.map(|(noted, _)| noted).collect()
+        };
+        let (untouched, written) = (those(true), those(false));
         if untouched.is_empty() {
             return Ok(());
         }
-        let [untouched, written] =
-            [untouched, written].map(|some| some.iter().map(|one| one.0).collect::<Vec<_>>());
-        Record::update(&self.workspace.dir, |record| {
-            record.unset_cards(&untouched, &written);
-        })?;
-        Ok(())
+        let unset = |record: &mut Record| record.unset_cards(&untouched, &written);
+        self.workspace.update_record(unset)
     }
 
     /// What the record says of a card.

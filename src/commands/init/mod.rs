@@ -3,20 +3,19 @@
 mod questions;
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::workspace::{LOGIN_KEY, MANIFEST};
-use super::{Context, Refused, Usage};
+use super::workspace::{LOGIN_KEY, MANIFEST, public_half_of};
+use super::{Context, Refused, Usage, bases};
 use crate::base::catalogue::ImageName;
 use crate::cli::InitArgs;
 use crate::cluster::manifest::{ManifestErrors, Nobody, Problem};
 use crate::cluster::new::NewManifest;
 use crate::cluster::node::ImageSource;
-use crate::cluster::{Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key, public_half};
+use crate::cluster::{Cluster, ClusterKey, KEY_FILE, RECORD_FILE, new_login_key};
 use crate::exit::ExitCode;
 use crate::ui::ask;
 use crate::whole;
@@ -88,13 +87,8 @@ fn problems_of(answers: &NewManifest, dir: &Path) -> Result<Vec<Problem>> {
         Err(problems) => return Ok(problems),
     };
     let image = cluster.nodes.first().map(|node| &node.image.source);
-    // Whatever else keeps it from being looked at is told where it is opened.
-    let is_missing = |path: &Path| {
-        let found = fs::metadata(path);
-        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    };
     Ok(match image {
-        Some(ImageSource::Path(path)) if is_missing(path) => vec![Problem {
+        Some(ImageSource::Path(path)) if bases::is_missing(path) => vec![Problem {
             line: 0,
             column: 0,
             message: format!("there is no image {}", draft.image),
@@ -261,9 +255,7 @@ fn login_key(context: &mut Context<'_>, dir: &Path, cluster: &str) -> Result<Str
     let private = dir.join(LOGIN_KEY);
     if !dir.join(&public).exists() {
         let half = if private.exists() {
-            let reading = || format!("reading {}", private.display());
-            let text = SecretString::from(fs::read_to_string(&private).with_context(reading)?);
-            public_half(&text).with_context(reading)?
+            public_half_of(&private)?
         } else {
             let key = new_login_key(&format!("cardmint@{cluster}"))?;
             write_new(&private, key.private.expose_secret(), 0o600)?;

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::{PSK_FILE, image_path, problems_of};
 use crate::cli::InitArgs;
-use crate::cluster::manifest::{Problem, check_passphrase};
+use crate::cluster::manifest::check_passphrase;
 use crate::cluster::new::{NewManifest, NewWifi};
 use crate::cluster::{password_hash, wifi_psk};
 use crate::ui::{ask, complain};
@@ -89,10 +89,7 @@ fn ask_for(
                 *answers = draft;
                 return Ok(());
             }
-            Some(Problem { message, help, .. }) => {
-                let help = help.as_deref().map(|help| format!("\n  help: {help}"));
-                complain(&format!("{message}{}", help.unwrap_or_default()));
-            }
+            Some(problem) => complain(&problem.to_string()),
         }
     }
 }
